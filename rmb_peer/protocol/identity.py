@@ -1,0 +1,41 @@
+"""Everything one secret gives: the signing key and the encryption key of a twin (spec rmb 3)."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from rmb_peer.protocol.encryption import EncryptionKey
+from rmb_peer.protocol.secret import mini_secret
+from rmb_peer.protocol.signatures import KeyType, Signer, make_signer
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """The keys of one twin. Its `repr` shows public parts only.
+
+    Attributes:
+        signer: signs envelopes, tokens and registry records.
+        encryption: seals and opens payloads.
+    """
+
+    signer: Signer = field(repr=False)
+    encryption: EncryptionKey = field(repr=False)
+
+    @property
+    def account(self) -> bytes:
+        """32-byte account id, which is the public signing key."""
+        return self.signer.account
+
+    @property
+    def public_key(self) -> bytes:
+        """33-byte public encryption key."""
+        return self.encryption.public_key
+
+    @classmethod
+    def from_secret(cls, secret: str, key_type: KeyType, random_bytes: Callable[[int], bytes]) -> "Identity":
+        """Derive the keys of a mnemonic or `0x` seed.
+
+        Raises:
+            BadSecret: the secret cannot be used.
+        """
+        mini = mini_secret(secret)
+        return cls(signer=make_signer(mini, key_type), encryption=EncryptionKey(mini, random_bytes))

@@ -1,0 +1,1 @@
+"""Generated from schemas/*.proto by schemas/generate.py; never edited by hand."""

@@ -1,0 +1,1 @@
+"""Asyncio drivers that both programs share; no protocol rules in here."""
