@@ -1,0 +1,71 @@
+"""The embedded Valkey: data survives, a dead server comes back, a left-behind one is taken over."""
+
+import asyncio
+import os
+import signal
+from pathlib import Path
+
+import pytest
+from redis.asyncio import Redis
+
+from rmb_peer.embedded.valkey import EmbeddedServerFailed, EmbeddedValkey
+from tests.support.services import valkey
+
+
+async def test_data_survives_a_restart(tmp_path: Path) -> None:
+    """What was written before an orderly stop is there after the next start."""
+    async with valkey(tmp_path) as (_, client):
+        await client.set("k", "v")
+    async with valkey(tmp_path) as (_, client):
+        assert await client.get("k") == b"v"
+
+
+async def test_a_port_is_offered_when_asked_for(tmp_path: Path) -> None:
+    """Port 0 picks a free one; clients reach it by TCP on loopback."""
+    async with valkey(tmp_path, port=0) as (server, client):
+        assert server.url == f"redis://127.0.0.1:{server.port}"
+        assert await client.ping()
+
+
+async def test_a_killed_server_is_started_again(tmp_path: Path) -> None:
+    """keep_running brings back a server that was killed, with its data."""
+    server = await EmbeddedValkey.start(tmp_path, fsync="always")
+    keeper = asyncio.create_task(server.keep_running())
+    client = Redis.from_url(server.url)
+    try:
+        await client.set("k", "v")
+        first = server.pid
+        assert first is not None
+        os.kill(first, signal.SIGKILL)
+        async with asyncio.timeout(10):
+            while server.pid == first or await server._ask(b"PING") != b"+PONG":
+                await asyncio.sleep(0.01)  # polls a real process
+        again = Redis.from_url(server.url)
+        assert await again.get("k") == b"v"
+        await again.aclose()
+    finally:
+        await client.aclose()
+        await server.stop()
+        await keeper
+
+
+async def test_a_server_left_behind_is_taken_over(tmp_path: Path) -> None:
+    """A second start in the same folder uses the running server, and stopping it stops that one."""
+    first = await EmbeddedValkey.start(tmp_path, port=0)
+    second = await EmbeddedValkey.start(tmp_path, port=0)
+    assert (second.port, second.pid) == (first.port, None)
+    await second.stop()
+    await first._process.wait()  # type: ignore[union-attr]
+
+
+async def test_a_failing_start_says_why(tmp_path: Path) -> None:
+    """A server that cannot run reports the server's own words, not a time-out."""
+    (tmp_path / "appendonlydir").write_text("in the way")
+    with pytest.raises(EmbeddedServerFailed, match="ended at once"):
+        await EmbeddedValkey.start(tmp_path)
+
+
+async def test_a_long_folder_name_still_works(tmp_path: Path) -> None:
+    """Unix sockets have short paths; a deep data folder gets its socket elsewhere."""
+    async with valkey(tmp_path / ("deep" * 20) / ("deeper" * 10)) as (_, client):
+        assert await client.ping()

@@ -1,0 +1,21 @@
+"""Real servers for tests, each in its own folder and stopped at the end."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from redis.asyncio import Redis
+
+from rmb_peer.embedded.valkey import EmbeddedValkey
+
+
+@asynccontextmanager
+async def valkey(folder: Path, port: int | None = None) -> AsyncIterator[tuple[EmbeddedValkey, Redis]]:
+    """A Valkey server and a client of it."""
+    server = await EmbeddedValkey.start(folder, port=port)
+    client = Redis.from_url(server.url)
+    try:
+        yield server, client
+    finally:
+        await client.aclose()
+        await server.stop()
