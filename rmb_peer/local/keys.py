@@ -4,6 +4,9 @@ Keys under `msgbus.` are the interface for local programs (spec rmb 5.1). Keys u
 can name anything below `msgbus.`, but never one of these.
 """
 
+OWN_PREFIX = "rmb:"
+"""What is ours begins with this; no program and no peer may name such a key."""
+
 LOCAL_REQUESTS = "msgbus.system.local"
 """List. Clients push requests here; they are taken from the tail, whichever end they were pushed to."""
 

@@ -1,0 +1,269 @@
+"""The JSON that local programs push and pop, to values and back (spec rmb 5.2 to 5.4; schemas/*.schema.json).
+
+Output is compact, keys in the order of the specification, absent optionals written as null. This module refuses to know
+Redis, twins and keys.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+
+from rmb_peer.local import base64_text, keys
+from rmb_peer.protocol.address import TWIN_ID_MAX, Address
+from rmb_peer.protocol.errors import BadRequest
+
+API_VERSION = 1
+REPLY_LIST = keys.LOCAL_REPLIES
+
+_U32_MAX = 2**32 - 1
+_U64_MAX = 2**64 - 1
+_OWN_LISTS = (keys.LOCAL_REQUESTS, keys.LOCAL_REPLIES)
+
+
+class MalformedMessage(BadRequest):
+    """JSON that is no message.
+
+    Attributes:
+        reply_to: the list that its sender reads, when that could be found out.
+        reference: the sender's own `ref`, when it could be read.
+        responds_to: for answers of services: requester and uid, when both could be read.
+    """
+
+    def __init__(
+        self,
+        text: str,
+        *,
+        reply_to: str | None = None,
+        reference: str | None = None,
+        responds_to: tuple[Address, str] | None = None,
+    ) -> None:
+        super().__init__(text)
+        self.reply_to = reply_to
+        self.reference = reference
+        self.responds_to = responds_to
+
+
+@dataclass(frozen=True, slots=True)
+class OutgoingRequest:
+    """What a client pushed (spec rmb 5.2). Times in seconds; `now_s` 0 means now."""
+
+    reference: str | None
+    command: str
+    expiration_s: int
+    payload: bytes
+    tags: str | None
+    destinations: tuple[int, ...]
+    reply_to: str
+    schema: str | None
+    now_s: int
+
+
+@dataclass(frozen=True, slots=True)
+class OutgoingResponse:
+    """What a service pushed (spec rmb 5.4). `error` is (code, text); the payload is ignored when it is set."""
+
+    uid: str
+    payload: bytes
+    destination: Address
+    schema: str | None
+    now_s: int
+    error: tuple[int, str] | None
+
+
+def parse_request(raw: bytes) -> OutgoingRequest:
+    """Read a client's request.
+
+    Raises:
+        MalformedMessage: names the field and what it should be.
+    """
+    fields = _object(raw)
+    try:
+        destinations = fields.get("dst")
+        if not isinstance(destinations, list) or not destinations:
+            raise BadRequest("`dst` must be a list of at least one twin id")
+        for twin in destinations:
+            if type(twin) is not int or not 1 <= twin <= TWIN_ID_MAX:
+                raise BadRequest(f"`dst` must be a list of twin ids, each from 1 to {TWIN_ID_MAX}")
+        _integer(fields, "ver", _U64_MAX)
+        return OutgoingRequest(
+            reference=_optional_text(fields, "ref"),
+            command=_text(fields, "cmd"),
+            expiration_s=_integer(fields, "exp", _U64_MAX),
+            payload=_payload(fields),
+            tags=_optional_text(fields, "tag"),
+            destinations=tuple(destinations),
+            reply_to=_reply_list(fields),
+            schema=_optional_text(fields, "shm"),
+            now_s=_integer(fields, "now", _U64_MAX),
+        )
+    except BadRequest as error:
+        raise MalformedMessage(
+            f"malformed request: {error}", reply_to=_readable_reply_list(fields), reference=_readable(fields, "ref")
+        ) from None
+
+
+def parse_response(raw: bytes) -> OutgoingResponse:
+    """Read a service's answer.
+
+    Raises:
+        MalformedMessage: names the field and what it should be.
+    """
+    fields = _object(raw)
+    try:
+        _integer(fields, "ver", _U64_MAX)
+        error = _error(fields)
+        return OutgoingResponse(
+            uid=_optional_text(fields, "ref") or "",
+            payload=b"" if error else _payload(fields),
+            destination=_destination(fields),
+            schema=_optional_text(fields, "shm"),
+            now_s=_integer(fields, "now", _U64_MAX),
+            error=error,
+        )
+    except BadRequest as problem:
+        raise MalformedMessage(f"malformed response: {problem}", responds_to=_responds_to(fields)) from None
+
+
+def incoming_request(
+    *,
+    uid: str,
+    source: Address,
+    command: str,
+    expiration_s: int,
+    payload: bytes,
+    tags: str | None,
+    schema: str | None,
+    timestamp_s: int,
+) -> bytes:
+    """What a service pops (spec rmb 5.3)."""
+    return orjson.dumps(
+        {
+            "ver": API_VERSION,
+            "ref": uid,
+            "src": str(source),
+            "cmd": command,
+            "exp": expiration_s,
+            "dat": base64_text.encode(payload),
+            "tag": tags,
+            "ret": REPLY_LIST,
+            "shm": schema,
+            "now": timestamp_s,
+        }
+    )
+
+
+def incoming_response(
+    *,
+    reference: str | None,
+    payload: bytes,
+    source: str,
+    schema: str | None,
+    timestamp_s: int,
+    error: tuple[int, str] | None,
+) -> bytes:
+    """What a client pops from its `ret` list (spec rmb 5.4).
+
+    Args:
+        source: `<twin>` or `<twin>:<session>`; "0" for an error of a relay, "" for one of the local gateway.
+        error: code and text, or `None`.
+    """
+    return orjson.dumps(
+        {
+            "ver": API_VERSION,
+            "ref": reference,
+            "dat": base64_text.encode(payload),
+            "src": source,
+            "shm": schema,
+            "now": timestamp_s,
+            "err": None if error is None else {"code": error[0], "message": error[1]},
+        }
+    )
+
+
+def local_error(reference: str | None, code: int, text: str) -> bytes:
+    """The error that the local gateway makes while sending: exactly the object of spec rmb 5.4."""
+    return incoming_response(
+        reference=reference, payload=b"", source="", schema=None, timestamp_s=0, error=(code, text)
+    )
+
+
+def _object(raw: bytes) -> dict[str, Any]:
+    try:
+        value = orjson.loads(raw)
+    except orjson.JSONDecodeError as error:
+        raise MalformedMessage(f"not JSON: {error}") from None
+    if not isinstance(value, dict):
+        raise MalformedMessage("not a JSON object")
+    return value
+
+
+def _text(fields: dict[str, Any], name: str) -> str:
+    value = fields.get(name)
+    if not isinstance(value, str):
+        raise BadRequest(f"`{name}` must be a text")
+    return value
+
+
+def _optional_text(fields: dict[str, Any], name: str) -> str | None:
+    value = fields.get(name)
+    if value is not None and not isinstance(value, str):
+        raise BadRequest(f"`{name}` must be a text or null")
+    return value
+
+
+def _integer(fields: dict[str, Any], name: str, most: int) -> int:
+    value = fields.get(name)
+    if type(value) is not int or not 0 <= value <= most:  # bool is an int to isinstance
+        raise BadRequest(f"`{name}` must be an integer from 0 to {most}")
+    return value
+
+
+def _payload(fields: dict[str, Any]) -> bytes:
+    try:
+        return base64_text.decode(_text(fields, "dat"))
+    except ValueError as error:
+        raise BadRequest(f"`dat` is not standard base64: it {error}") from None
+
+
+def _reply_list(fields: dict[str, Any]) -> str:
+    name = _text(fields, "ret")
+    if name in _OWN_LISTS or name.startswith(keys.OWN_PREFIX):
+        raise BadRequest("`ret` must not name a queue of the gateway itself")
+    return name
+
+
+def _readable_reply_list(fields: dict[str, Any]) -> str | None:
+    try:
+        return _reply_list(fields)
+    except BadRequest:
+        return None
+
+
+def _readable(fields: dict[str, Any], name: str) -> str | None:
+    value = fields.get(name)
+    return value if isinstance(value, str) else None
+
+
+def _destination(fields: dict[str, Any]) -> Address:
+    try:
+        return Address.parse(_text(fields, "dst"))
+    except ValueError as error:
+        raise BadRequest(f"`dst` must be the `src` of the request: {error}") from None
+
+
+def _error(fields: dict[str, Any]) -> tuple[int, str] | None:
+    value = fields.get("err")
+    if value is None:
+        return None
+    if not isinstance(value, dict):
+        raise BadRequest('`err` must be null or an object {"code": number, "message": text}')
+    return _integer(value, "code", _U32_MAX), _text(value, "message")
+
+
+def _responds_to(fields: dict[str, Any]) -> tuple[Address, str] | None:
+    uid = _readable(fields, "ref")
+    try:
+        return (_destination(fields), uid) if uid else None
+    except BadRequest:
+        return None
