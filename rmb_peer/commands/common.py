@@ -1,0 +1,80 @@
+"""What the subcommands share: how they speak to people, and the flags that mean the same everywhere.
+
+It refuses to know what any of them does.
+"""
+
+import os
+import signal
+import sys
+from argparse import ArgumentParser, RawDescriptionHelpFormatter
+from types import FrameType
+from typing import Never
+
+from rmb_peer.commands.payload_text import printable
+from rmb_peer.local.redis_url import public_url
+
+REDIS_DEFAULT = "redis://localhost:6379"
+"""Spec rmb 8.1."""
+
+REDIS_VARIABLE = "RMB_REDIS"
+"""Environment variable with the same meaning as `--redis`."""
+
+EXIT_OK = 0
+EXIT_FAILED = 1
+EXIT_USAGE = 2
+EXIT_TIMEOUT = 3
+
+
+def make_parser(prog: str, description: str, epilog: str) -> ArgumentParser:
+    """A parser whose help keeps the lines of its examples."""
+    return ArgumentParser(
+        prog=prog,
+        description=description,
+        epilog=epilog,
+        formatter_class=RawDescriptionHelpFormatter,
+        allow_abbrev=False,  # an abbreviation that works today becomes ambiguous with the next flag
+    )
+
+
+def add_redis_flag(parser: ArgumentParser) -> None:
+    """Add `-r/--redis`, under the name of spec rmb 8.1."""
+    parser.add_argument(
+        "-r",
+        "--redis",
+        metavar="URL",
+        default=os.environ.get(REDIS_VARIABLE) or REDIS_DEFAULT,
+        help=f"Redis or Valkey that the gateway uses; also the variable {REDIS_VARIABLE} (default: {REDIS_DEFAULT})",
+    )
+
+
+def add_log_flags(parser: ArgumentParser) -> None:
+    """Add `-d/--debug` (spec rmb 8.1) and `--log-format`."""
+    parser.add_argument(
+        "-d", "--debug", action="count", default=0, help="log every step of every message; twice: still more"
+    )
+    parser.add_argument(
+        "--log-format",
+        choices=("auto", "json", "text"),
+        default="auto",
+        help="form of the log lines on standard error; auto: text on a terminal, else one JSON object per line",
+    )
+
+
+def redis_unreachable(url: str, reason: object) -> str:
+    """What to tell somebody whose Redis does not answer."""
+    why = printable(str(reason)).rstrip(".")
+    return f"cannot use Redis at {public_url(url)}: {why}. Give the gateway's Redis with --redis URL"
+
+
+def complain(prog: str, text: str) -> None:
+    """One line on standard error."""
+    print(f"{prog}: {text}", file=sys.stderr)
+
+
+def exit_on_sigterm() -> None:
+    """Let SIGTERM unwind the stack as Ctrl-C does, so that what was begun is cleaned up; exit code 143."""
+
+    def unwind(number: int, _frame: FrameType | None) -> Never:
+        raise SystemExit(128 + number)
+
+    signal.signal(signal.SIGTERM, unwind)

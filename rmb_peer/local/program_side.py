@@ -1,0 +1,225 @@
+"""The JSON of the Redis API as local programs see it (spec rmb 5.2 to 5.4): clients ask, services answer.
+
+The gateway's half of the same conversation is elsewhere; this half works beside any gateway that speaks the API. Pure:
+it refuses to know Redis, the clock and where a payload comes from.
+"""
+
+import base64
+import binascii
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+
+from rmb_peer.local.keys import LOCAL_REPLIES
+from rmb_peer.protocol.errors import BadRequest
+
+API_VERSION = 1
+JSON_SCHEMA = "application/json"
+BYTES_SCHEMA = "application/octet-stream"
+
+ENTRY_BYTES_MAX = 32 * 2**20
+"""Largest entry read from a list: a 16 MiB frame is the most that gateways exchange (spec rmb 2.2), and base64 adds a
+third."""
+
+REFERENCE_CHARS_MAX = 1024
+"""A guess: uids have 36 characters; longer ones are noise that would end up in log lines and environments."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a client pops from its `ret` list (spec rmb 5.4).
+
+    Attributes:
+        source: `<twin>` or `<twin>:<session>`; "0" is a relay, "" the local gateway.
+        payload: decoded.
+        schema: content type of the payload.
+        error: code and text, or `None` when it is no error.
+    """
+
+    source: str
+    payload: bytes
+    schema: str | None
+    error: tuple[int, str] | None
+
+
+@dataclass(frozen=True, slots=True)
+class ReturnTo:
+    """What an answer must echo so that it finds the asker (spec rmb 5.4)."""
+
+    reference: str
+    source: str
+    reply_list: str
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What a service pops from `msgbus.<command>` (spec rmb 5.3). Times in seconds."""
+
+    return_to: ReturnTo
+    command: str
+    payload: bytes
+    tags: str | None
+    schema: str | None
+    timestamp_s: int
+    expiration_s: int
+
+    def expired(self, now_s: int) -> bool:
+        """Whether its lifetime is over, so that nobody waits for the answer any more."""
+        return self.timestamp_s + self.expiration_s <= now_s
+
+
+class UnreadableRequest(BadRequest):
+    """An entry of a service's list that is no request.
+
+    Attributes:
+        return_to: who can be told, when that much could be read.
+    """
+
+    def __init__(self, text: str, return_to: ReturnTo | None = None) -> None:
+        super().__init__(text)
+        self.return_to = return_to
+
+
+def guess_schema(payload: bytes) -> str:
+    """The content type to declare: JSON when the payload is JSON, else bytes.
+
+    An empty payload counts as JSON: the Go peers drop every request that is not declared as JSON (spec rmb 9, 10).
+    """
+    try:
+        orjson.loads(payload or b"null")
+    except orjson.JSONDecodeError:
+        return BYTES_SCHEMA
+    return JSON_SCHEMA
+
+
+def request_json(
+    *,
+    reference: str,
+    command: str,
+    expiration_s: int,
+    payload: bytes,
+    tags: str | None,
+    destinations: list[int],
+    reply_list: str,
+    schema: str | None,
+) -> bytes:
+    """What a client pushes to `msgbus.system.local` (spec rmb 5.2). Its `now` is 0: the gateway's clock counts."""
+    return orjson.dumps(
+        {
+            "ver": API_VERSION,
+            "ref": reference,
+            "cmd": command,
+            "exp": expiration_s,
+            "dat": base64.b64encode(payload).decode(),
+            "tag": tags,
+            "dst": destinations,
+            "ret": reply_list,
+            "shm": schema,
+            "now": 0,
+        }
+    )
+
+
+def answer_json(
+    return_to: ReturnTo, *, payload: bytes, schema: str | None, now_s: int, error: tuple[int, str] | None = None
+) -> bytes:
+    """What a service pushes to the request's `ret` (spec rmb 5.4, outgoing response)."""
+    return orjson.dumps(
+        {
+            "ver": API_VERSION,
+            "ref": return_to.reference,
+            "dat": base64.b64encode(payload).decode(),
+            "dst": return_to.source,
+            "shm": schema,
+            "now": now_s,
+            "err": None if error is None else {"code": error[0], "message": error[1]},
+        }
+    )
+
+
+def read_answer(entry: bytes) -> Answer:
+    """Read what the gateway pushed for a client.
+
+    Raises:
+        BadRequest: names the field that is not as spec rmb 5.4 says.
+    """
+    fields = _object(entry)
+    return Answer(
+        source=_text(fields, "src"),
+        payload=_payload(fields),
+        schema=_optional_text(fields, "shm"),
+        error=_error(fields.get("err")),
+    )
+
+
+def read_request(entry: bytes) -> Request:
+    """Read what the gateway pushed for a service.
+
+    Raises:
+        UnreadableRequest: names the field that is not as spec rmb 5.3 says.
+    """
+    return_to: ReturnTo | None = None
+    try:
+        fields = _object(entry)
+        reference = _text(fields, "ref")
+        if len(reference) > REFERENCE_CHARS_MAX:
+            raise BadRequest(f"`ref` is longer than {REFERENCE_CHARS_MAX} characters")
+        return_to = ReturnTo(reference, _text(fields, "src"), _optional_text(fields, "ret") or LOCAL_REPLIES)
+        return Request(
+            return_to=return_to,
+            command=_text(fields, "cmd"),
+            payload=_payload(fields),
+            tags=_optional_text(fields, "tag"),
+            schema=_optional_text(fields, "shm"),
+            timestamp_s=_integer(fields, "now"),
+            expiration_s=_integer(fields, "exp"),
+        )
+    except BadRequest as error:
+        raise UnreadableRequest(str(error), return_to) from None
+
+
+def _object(entry: bytes) -> dict[str, Any]:
+    if len(entry) > ENTRY_BYTES_MAX:
+        raise BadRequest(f"longer than {ENTRY_BYTES_MAX} bytes")
+    try:
+        value = orjson.loads(entry)
+    except orjson.JSONDecodeError as error:
+        raise BadRequest(f"not JSON: {error}") from None
+    if not isinstance(value, dict):
+        raise BadRequest("not a JSON object")
+    return value
+
+
+def _text(fields: dict[str, Any], name: str) -> str:
+    value = fields.get(name)
+    if not isinstance(value, str):
+        raise BadRequest(f"`{name}` must be a text")
+    return value
+
+
+def _optional_text(fields: dict[str, Any], name: str) -> str | None:
+    return None if fields.get(name) is None else _text(fields, name)
+
+
+def _integer(fields: dict[str, Any], name: str) -> int:
+    value = fields.get(name)
+    if type(value) is not int or value < 0:  # bool is an int to isinstance
+        raise BadRequest(f"`{name}` must be an integer of at least 0")
+    return value
+
+
+def _payload(fields: dict[str, Any]) -> bytes:
+    text = _text(fields, "dat")
+    try:
+        return base64.b64decode(text + "=" * (-len(text) % 4), validate=True)
+    except (binascii.Error, ValueError):  # ValueError: characters outside ASCII
+        raise BadRequest("`dat` is not standard base64") from None
+
+
+def _error(value: object) -> tuple[int, str] | None:
+    if value is None:
+        return None
+    if not isinstance(value, dict):
+        raise BadRequest("`err` must be an object or null")
+    return _integer(value, "code"), _text(value, "message")
