@@ -26,7 +26,7 @@ from rmb_peer.protocol.token import make_token
 from rmb_peer.protocol.twin import Twin
 from rmb_peer.registry.base import Registry, RegistryUnavailable
 from rmb_peer.registry.cached import CachedRegistry
-from rmb_peer.registry.opening import open_registry, registry_of_relay
+from rmb_peer.registry.opening import open_registry
 from rmb_peer.sender import Sender
 from rmb_peer.transport.inbox import Inbox
 from rmb_peer.transport.relay_pool import RelayPool
@@ -108,6 +108,7 @@ class Gateway:
                 tasks=tasks,
                 wall_clock=time.time,
                 message_bytes_max=self._config.message_bytes_max,
+                publishes_key=self._publishes_key(twin),
             )
             upstream = Upstream(
                 queues=queues,
@@ -204,24 +205,19 @@ class Gateway:
 
     @asynccontextmanager
     async def _registry(self) -> AsyncIterator[Registry]:
-        registry = open_registry(await self._registry_url())
+        registry = open_registry(self._config.registry or "relay:", relays=self._config.relay)
         try:
             yield registry
         finally:
             await registry.close()
 
-    async def _registry_url(self) -> str:
-        if self._config.registry is not None:
-            return self._config.registry
-        backoff = Backoff(REGISTRY_RETRY_S_FIRST, REGISTRY_RETRY_S_MAX, random.random)
-        while not self._stop.is_set():
-            for relay in self._config.relay:
-                try:
-                    return await registry_of_relay(relay)
-                except RegistryUnavailable as error:
-                    event(_LOG, logging.WARNING, "waiting for the relay", relay=relay, reason=str(error))
-            await self._sleep_unless_stopped(backoff.next_s())
-        return "memory:"  # told to stop before any relay answered: nothing will be asked
+    def _publishes_key(self, twin: Twin) -> bool:
+        if twin.public_key == self._identity.public_key:
+            return True
+        event(
+            _LOG, logging.WARNING, "our record does not show our encryption key, so nothing can be sealed", twin=twin.id
+        )
+        return False
 
     async def _sleep_unless_stopped(self, seconds: float) -> None:
         try:

@@ -55,6 +55,7 @@ class Sender:
         tasks: asyncio.TaskGroup,
         wall_clock: Callable[[], float],
         message_bytes_max: int,
+        publishes_key: bool = True,
     ) -> None:
         """Set up.
 
@@ -66,12 +67,15 @@ class Sender:
             tasks: owner of the look-ups.
             wall_clock: Unix seconds.
             message_bytes_max: largest serialised envelope.
+            publishes_key: whether our own record shows our encryption key. If it does not, nobody could open what we
+                seal, and nothing is sent to twins that want sealed payloads: plain text to them never happens.
         """
         self._twin_id = twin_id
         self._identity = identity
         self._pool = pool
         self._wall_clock = wall_clock
         self._message_bytes_max = message_bytes_max
+        self._publishes_key = publishes_key
         self._lanes: TwinLanes[Draft] = TwinLanes(cache, self._known, tasks)
 
     def submit(self, draft: Draft) -> None:
@@ -92,6 +96,8 @@ class Sender:
             draft.failed(receiver or UnknownDestination(draft.envelope.destination.twin))
 
     def _parcel(self, receiver: Twin, draft: Draft) -> Parcel:
+        if receiver.public_key is not None and not self._publishes_key:
+            raise CannotEncrypt("our record publishes no key or another one: run once without --no-update")
         envelope = draft.envelope
         envelope.source.twin = self._twin_id
         now_s = int(self._wall_clock())
