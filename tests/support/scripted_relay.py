@@ -1,7 +1,7 @@
 """A relay of the existing protocol (rmb.1), small enough to be told how to misbehave.
 
-It reads tokens, forwards binary frames or keeps them for who is not connected, and remembers everything. It is written from the
-specification and shares no code with `relay/`, so that the gateway is tested against a relay that is not its sibling.
+It reads tokens, forwards binary frames or keeps them for who is not connected, and remembers everything. It is written
+from the specification and shares no code with `relay/`: the gateway is tested against a relay that is not its sibling.
 """
 
 import asyncio
