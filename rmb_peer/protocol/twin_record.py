@@ -21,6 +21,7 @@ from rmb_peer.protocol.twin import Twin
 VERSION_MAX = 2**53 - 1
 """Largest integer that every JSON reader keeps exact (RFC 8259, section 6)."""
 
+_HEX_DIGITS = frozenset("0123456789abcdefABCDEF")
 _RECORD_LABEL = b"rmb-registry-record-1"
 _CLAIM_LABEL = b"rmb-registry-claim-1"
 
@@ -124,9 +125,7 @@ def _integer(value: dict[str, Any], name: str, most: int) -> int:
 
 def _hex(value: dict[str, Any], name: str, size: int) -> bytes:
     text = value.get(name)
-    if not isinstance(text, str) or len(text) != 2 * size:
+    # `bytes.fromhex` alone would skip spaces and give fewer bytes than were counted.
+    if not isinstance(text, str) or len(text) != 2 * size or not _HEX_DIGITS.issuperset(text):
         raise BadRequest(f"`{name}` must be {2 * size} hex digits")
-    try:
-        return bytes.fromhex(text)
-    except ValueError:
-        raise BadRequest(f"`{name}` must be {2 * size} hex digits") from None
+    return bytes.fromhex(text)
