@@ -21,7 +21,6 @@ from rmb_peer.protocol.twin import Twin
 VERSION_MAX = 2**53 - 1
 """Largest integer that every JSON reader keeps exact (RFC 8259, section 6)."""
 
-_HEX_DIGITS = frozenset("0123456789abcdefABCDEF")
 _RECORD_LABEL = b"rmb-registry-record-1"
 _CLAIM_LABEL = b"rmb-registry-claim-1"
 
@@ -71,6 +70,8 @@ class SignedTwin:
         if not isinstance(relays, list) or not all(isinstance(relay, str) for relay in relays):
             raise BadRequest("`relays` must be a list of texts")
         public_key = None if value.get("pk") is None else _hex(value, "pk", PUBLIC_KEY_BYTES)
+        if public_key is not None and public_key[0] not in (2, 3):
+            raise BadRequest("`pk` must be a compressed secp256k1 point: it starts with 02 or 03")
         twin = Twin(
             id=_integer(value, "id", TWIN_ID_MAX),
             account=_hex(value, "account", ACCOUNT_BYTES),
@@ -125,7 +126,12 @@ def _integer(value: dict[str, Any], name: str, most: int) -> int:
 
 def _hex(value: dict[str, Any], name: str, size: int) -> bytes:
     text = value.get(name)
-    # `bytes.fromhex` alone would skip spaces and give fewer bytes than were counted.
-    if not isinstance(text, str) or len(text) != 2 * size or not _HEX_DIGITS.issuperset(text):
+    if not isinstance(text, str) or len(text) != 2 * size:
         raise BadRequest(f"`{name}` must be {2 * size} hex digits")
-    return bytes.fromhex(text)
+    try:
+        raw = bytes.fromhex(text)
+    except ValueError:
+        raw = b""
+    if len(raw) != size:  # `fromhex` skips white space
+        raise BadRequest(f"`{name}` must be {2 * size} hex digits")
+    return raw

@@ -172,6 +172,7 @@ WRONG: list[tuple[str, Any, str]] = [
         if not (name == "pk" and value is None)
     ),
     *(("relays", value, "`relays` must be a list of texts") for value in [None, "a.tf", {"a.tf": 1}, [1], ["a", None]]),
+    *(("pk", prefix + "00" * 32, "`pk` must be a compressed secp256k1 point") for prefix in ("00", "04", "ff")),
     ("relays", ["a b"], "is not a relay"),
     ("relays", ["a.tf", "\ud800"], "is not a relay"),
     ("relays", [f"r{n}.tf" for n in range(5)], "the number of relays should not exceed 4"),
