@@ -44,13 +44,15 @@ async def serve(app: web.Application, port: int = 0) -> AsyncIterator[str]:
 
 
 @asynccontextmanager
-async def hosted(redis: Redis, *, claims_per_minute: float = 10_000, **limits: Any) -> AsyncIterator[str]:
+async def hosted(
+    redis: Redis, *, port: int = 0, claims_per_minute: float = 10_000, **limits: Any
+) -> AsyncIterator[str]:
     """A relay's registry over `redis`; `limits` go to its store."""
     app = web.Application()
     names: set[str] = set()
     store = RegistryStore(redis, **limits)
     add_registry_routes(app, store, audience_names=names, claim_limit=ClaimLimit(claims_per_minute))
-    async with serve(app) as url:
+    async with serve(app, port) as url:
         names.add(url.removeprefix("http://"))
         yield url
 
