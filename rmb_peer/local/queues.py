@@ -21,11 +21,14 @@ class Taken:
         entry: its id there; never used twice, the same after a restart.
         kind: which list it came from.
         raw: what the program pushed.
+        found_since_s: for what an earlier run left behind, Unix seconds (of the store) at which that run took it, so
+            that a lifetime that began then does not begin anew; `None` for what was just taken.
     """
 
     entry: str
     kind: MessageKind
     raw: bytes
+    found_since_s: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

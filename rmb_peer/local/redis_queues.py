@@ -195,7 +195,7 @@ class RedisQueues:
             self._last_entry = entry
             kind, raw = next(iter(fields.items()))
             if kind in _KINDS:
-                items.append(Taken(entry.decode(), _KINDS[kind], raw))
+                items.append(Taken(entry.decode(), _KINDS[kind], raw, int(entry.split(b"-")[0]) // 1000))
         return items
 
     async def _wait_for_work(self) -> None:

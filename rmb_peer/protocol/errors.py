@@ -14,6 +14,8 @@ This module refuses to know who is told, and how.
 
 from typing import ClassVar
 
+from rmb_peer.protocol.pb.envelope_pb2 import Envelope
+
 
 class RmbError(Exception):
     """A failure with a wire code.
@@ -77,12 +79,17 @@ class CannotEncrypt(LocalError):
 
 
 class OtherError(LocalError):
-    """Anything else, in the form that existing clients know: `other: <detail>`."""
+    """Anything else, in the form that existing clients know: `other: <detail>`.
+
+    Attributes:
+        detail: the text without that prefix.
+    """
 
     code = 500
 
     def __init__(self, detail: str) -> None:
         super().__init__(f"other: {detail}")
+        self.detail = detail
 
 
 # --- the peer's -------------------------------------------------------------------------------------------------------
@@ -107,12 +114,31 @@ class InvalidPayloadData(PeerError):
 
 
 class MessageExpired(PeerError):
-    """An envelope without remaining lifetime."""
+    """An envelope without remaining lifetime.
+
+    Attributes:
+        about: the envelope, where its sender may have to be told.
+    """
 
     code = 102
 
-    def __init__(self) -> None:
+    def __init__(self, about: Envelope | None = None) -> None:
         super().__init__("envelope validation error: message has expired")
+        self.about = about
+
+
+class ClockSkew(PeerError):
+    """An envelope from too far in the future, or with a longer life than repeats are remembered (architecture 8).
+
+    Attributes:
+        about: the envelope.
+    """
+
+    code = 102
+
+    def __init__(self, detail: str, about: Envelope) -> None:
+        super().__init__(f"envelope validation error: {detail}")
+        self.about = about
 
 
 class UnknownSender(PeerError):
@@ -181,9 +207,18 @@ class ServiceQueueFull(PeerError):
 
 
 class NotForUs(PeerError):
-    """An envelope addressed to somebody else."""
+    """An envelope addressed to somebody else, or of a kind that a gateway does not handle."""
 
     code = 400
+
+
+class UnsignedMessage(PeerError):
+    """An envelope without source twin that is no error: nobody may order or answer anonymously (spec rmb 10.1)."""
+
+    code = 104
+
+    def __init__(self, kind: str) -> None:
+        super().__init__(f"{kind} without a source twin: only errors of a relay come unsigned")
 
 
 class PeerSideFailure(PeerError):

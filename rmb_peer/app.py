@@ -1,0 +1,248 @@
+"""The gateway put together: the only file here that names every concrete class, owns every task, and knows the order of
+starting and stopping (DESIGN.md).
+"""
+
+import asyncio
+import logging
+import os
+import random
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from rmb_peer import __version__
+from rmb_peer.conclusions import Conclusions
+from rmb_peer.config import GatewayConfig
+from rmb_peer.downstream import Downstream
+from rmb_peer.embedded.valkey import EmbeddedValkey
+from rmb_peer.local.redis_queues import RedisQueues, connect
+from rmb_peer.logs import event, get_logger
+from rmb_peer.protocol.address import Address
+from rmb_peer.protocol.backoff import Backoff
+from rmb_peer.protocol.errors import BadRequest, OtherError
+from rmb_peer.protocol.identity import Identity
+from rmb_peer.protocol.ss58 import encode_account
+from rmb_peer.protocol.token import make_token
+from rmb_peer.protocol.twin import Twin
+from rmb_peer.registry.base import Registry, RegistryUnavailable
+from rmb_peer.registry.cached import CachedRegistry
+from rmb_peer.registry.opening import open_registry
+from rmb_peer.sender import Sender
+from rmb_peer.transport.inbox import Inbox
+from rmb_peer.transport.relay_pool import RelayPool
+from rmb_peer.upstream import Upstream
+
+EMBEDDED_PORT = 6379
+"""Where programs look for Redis by themselves."""
+
+DRAIN_S_MAX = 5.0
+"""Longest wait at the end for messages under way to arrive; what has not is in the outbox and goes out next time."""
+
+REGISTRY_RETRY_S_FIRST, REGISTRY_RETRY_S_MAX = 0.5, 15.0
+"""Pauses while the registry is away at start. A guess: relays and gateways are often started together."""
+
+_DRAIN_POLL_S = 0.02
+_LOG = get_logger("gateway")
+
+
+class NoTwin(OtherError):
+    """The registry knows no twin with our key, and we may not create one."""
+
+
+class Gateway:
+    """One running gateway.
+
+    Attributes:
+        twin: our own record.
+        redis_url: where local programs push and pop.
+    """
+
+    def __init__(self, config: GatewayConfig, identity: Identity) -> None:
+        """Describe it; `run` runs it."""
+        self._config = config
+        self._identity = identity
+        self._stop = asyncio.Event()
+        self.twin: Twin | None = None
+        self.redis_url = config.redis
+
+    def stop(self) -> None:
+        """Ask it to stop in order."""
+        self._stop.set()
+
+    async def run(self) -> None:
+        """Start, serve until `stop` is called, stop in order.
+
+        Raises:
+            BadRequest: a setting cannot be used.
+            OtherError: the store or the registry refuses us; says what to do.
+        """
+        async with self._store() as queues, self._registry() as registry:
+            cache = CachedRegistry(registry)
+            twin = await self._own_twin(cache)
+            if twin is None:
+                return  # told to stop before the registry answered
+            self.twin = twin
+            await queues.announce(self._status(twin))
+            await self._serve(queues, cache, twin)
+
+    async def _serve(self, queues: RedisQueues, cache: CachedRegistry, twin: Twin) -> None:
+        signer = self._identity.signer
+        pool = RelayPool(
+            self._config.relay,
+            Inbox(),
+            make_token=lambda: make_token(signer, Address(twin.id), int(time.time())),
+            clock=time.monotonic,
+            wall_clock=time.time,
+            random=random.random,
+            message_bytes_max=self._config.message_bytes_max,
+            twin=twin.id,
+        )
+        conclusions = Conclusions(queues)
+        uid_key = await queues.uid_key()
+        async with asyncio.TaskGroup() as tasks:
+            sender = Sender(
+                twin_id=twin.id,
+                identity=self._identity,
+                cache=cache,
+                pool=pool,
+                tasks=tasks,
+                wall_clock=time.time,
+                message_bytes_max=self._config.message_bytes_max,
+                publishes_key=self._publishes_key(twin),
+            )
+            upstream = Upstream(
+                queues=queues,
+                sender=sender,
+                conclusions=conclusions,
+                uid_key=uid_key,
+                wall_clock=time.time,
+                message_bytes_max=self._config.message_bytes_max,
+            )
+            downstream = Downstream(
+                twin_id=twin.id,
+                encryption=self._identity.encryption,
+                cache=cache,
+                inbox=pool.inbox,
+                queues=queues,
+                sender=sender,
+                conclusions=conclusions,
+                tasks=tasks,
+                wall_clock=time.time,
+            )
+            taking = tasks.create_task(upstream.run())
+            rest = [
+                tasks.create_task(work) for work in (downstream.run(), conclusions.run(), pool.run(), cache.follow())
+            ]
+            event(
+                _LOG,
+                logging.INFO,
+                "gateway runs",
+                twin=twin.id,
+                version=__version__,
+                redis=_without_password(self.redis_url),
+            )
+            await self._stop.wait()
+            event(_LOG, logging.INFO, "stopping")
+            # The order of stopping: take nothing new; let what is under way arrive; write how it ended; cut the links.
+            taking.cancel()
+            await self._drain(pool, downstream)
+            await conclusions.flush()
+            for task in rest:
+                task.cancel()
+        event(_LOG, logging.INFO, "stopped", **downstream.counts)
+
+    async def _drain(self, pool: RelayPool, downstream: Downstream) -> None:
+        deadline_s = time.monotonic() + DRAIN_S_MAX
+        while not (pool.idle and downstream.idle) and time.monotonic() < deadline_s:  # noqa: ASYNC110 several conditions
+            await asyncio.sleep(_DRAIN_POLL_S)
+
+    async def _own_twin(self, registry: Registry) -> Twin | None:
+        """Find or write our own record, waiting for a registry that is away (spec rmb 7.3)."""
+        backoff = Backoff(REGISTRY_RETRY_S_FIRST, REGISTRY_RETRY_S_MAX, random.random)
+        while not self._stop.is_set():
+            try:
+                return await self._look_up_or_write(registry)
+            except RegistryUnavailable as error:
+                event(_LOG, logging.WARNING, "waiting for the registry of twins", reason=str(error))
+            await self._sleep_unless_stopped(backoff.next_s())
+        return None
+
+    async def _look_up_or_write(self, registry: Registry) -> Twin:
+        if not self._config.no_update:
+            return await registry.put(self._identity.signer, self._config.relay_names, self._identity.public_key)
+        twin = await registry.get_by_account(self._identity.account)
+        if twin is None:
+            raise NoTwin(
+                "no twin found on this network with given key: "
+                f"register {encode_account(self._identity.account)} first, or run without --no-update"
+            )
+        return twin
+
+    @asynccontextmanager
+    async def _store(self) -> AsyncIterator[RedisQueues]:
+        embedded, url = None, self._config.redis
+        if url.split(":")[0] == "embedded":
+            embedded = await EmbeddedValkey.start(self._config.data, port=_embedded_port(url))
+            url = embedded.url
+        self.redis_url = url
+        keeper = asyncio.create_task(embedded.keep_running()) if embedded else None
+        try:
+            try:
+                redis = await connect(url)
+            except (ConnectionError, ValueError) as error:
+                raise OtherError(
+                    f"no Redis at {_without_password(url)} ({error}): start one, or give --redis"
+                ) from None
+            queues = RedisQueues(redis, random_bytes=os.urandom)
+            try:
+                yield queues
+            finally:
+                await queues.close()
+        finally:
+            if embedded and keeper:
+                await embedded.stop()
+                await keeper
+
+    @asynccontextmanager
+    async def _registry(self) -> AsyncIterator[Registry]:
+        registry = open_registry(self._config.registry or "relay:", relays=self._config.relay)
+        try:
+            yield registry
+        finally:
+            await registry.close()
+
+    def _publishes_key(self, twin: Twin) -> bool:
+        if twin.public_key == self._identity.public_key:
+            return True
+        event(
+            _LOG, logging.WARNING, "our record does not show our encryption key, so nothing can be sealed", twin=twin.id
+        )
+        return False
+
+    async def _sleep_unless_stopped(self, seconds: float) -> None:
+        try:
+            await asyncio.wait_for(self._stop.wait(), seconds)
+        except TimeoutError:
+            return
+
+    def _status(self, twin: Twin) -> dict[str, str]:
+        return {
+            "twin": str(twin.id),
+            "account": encode_account(twin.account),
+            "relays": " ".join(self._config.relay),
+            "key_type": self._identity.signer.key_type,
+            "version": __version__,
+            "started_at_s": str(int(time.time())),
+        }
+
+
+def _embedded_port(url: str) -> int:
+    text = url.partition(":")[2] or str(EMBEDDED_PORT)
+    if not text.isdigit() or int(text) > 65535:
+        raise BadRequest(f"redis must be embedded or embedded:PORT, not {url!r}")
+    return int(text)
+
+
+def _without_password(url: str) -> str:
+    scheme, separator, rest = url.partition("://")
+    return f"{scheme}{separator}{rest.rpartition('@')[2]}" if separator else url

@@ -1,0 +1,82 @@
+"""How things ended: errors told to local programs, dead letters kept, outbox entries forgotten.
+
+One task writes them in batches, always in this order, so that whatever instant the process dies at, an entry is
+forgotten only after its sender was told. Repeating the same after a restart tells nobody twice: errors carry marks.
+"""
+
+import asyncio
+import logging
+from collections.abc import Iterable
+
+from rmb_peer.local.queues import DeadLetter, Delivery, LocalQueues, Outcome
+from rmb_peer.logs import event, get_logger
+
+_LOG = get_logger("gateway")
+
+
+class Conclusions:
+    """Collects endings and writes them."""
+
+    def __init__(self, queues: LocalQueues) -> None:
+        """Write to `queues`."""
+        self._queues = queues
+        self._errors: list[Delivery] = []
+        self._letters: list[DeadLetter] = []
+        self._entries: list[str] = []
+        self._something = asyncio.Event()
+        self._writing = asyncio.Lock()
+
+    def tell(self, error: Delivery) -> None:
+        """Push an error to the `ret` list of a local program."""
+        self._errors.append(error)
+        self._something.set()
+
+    def bury(self, letter: DeadLetter) -> None:
+        """Keep a dead letter."""
+        event(_LOG, logging.WARNING, "dead letter", kind=letter.kind, reason=letter.reason)
+        self._letters.append(letter)
+        self._something.set()
+
+    def settle(self, entries: Iterable[str]) -> None:
+        """Forget outbox entries, after everything that was told and buried before this call."""
+        self._entries += entries
+        self._something.set()
+
+    async def run(self) -> None:
+        """Write until cancelled."""
+        while True:
+            await self._something.wait()
+            await self.flush()
+
+    async def flush(self) -> None:
+        """Write what has been collected so far."""
+        async with self._writing:
+            self._something.clear()
+            errors, self._errors = self._errors, []
+            letters, self._letters = self._letters, []
+            entries, self._entries = self._entries, []
+            outcomes = await self._queues.deliver(errors)
+            for error, outcome in zip(errors, outcomes, strict=True):
+                if outcome in (Outcome.FULL, Outcome.FAILED):
+                    reason = f"the error could not be pushed to the list {error.list_name!r}: {outcome.value}"
+                    letters.append(DeadLetter("response", error.value, reason))
+            await self._queues.bury(letters)
+            await self._queues.settle(entries)
+
+
+class Ticket:
+    """One outbox entry with one or more messages made from it; settled when the last of them has ended."""
+
+    __slots__ = ("_conclusions", "_entry", "_left")
+
+    def __init__(self, entry: str, messages: int, conclusions: Conclusions) -> None:
+        """Expect `messages` endings for `entry`."""
+        self._entry = entry
+        self._left = messages
+        self._conclusions = conclusions
+
+    def one_ended(self) -> None:
+        """One of the messages arrived, or its sender was told that it did not."""
+        self._left -= 1
+        if self._left == 0:
+            self._conclusions.settle((self._entry,))

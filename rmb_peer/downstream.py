@@ -1,0 +1,319 @@
+"""Wire -> local: the story of what a relay delivers, in the order it happens (spec rmb 2.5, 5.6).
+
+read -> examine -> look up the sender -> verify, decrypt -> command list or `ret` list. Requests that fail are answered;
+nothing from the wire is believed before its signature is checked.
+"""
+
+import asyncio
+import logging
+from collections import Counter, deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from rmb_peer.arrivals import Arrival, examine
+from rmb_peer.built_in import answer, is_built_in
+from rmb_peer.conclusions import Conclusions
+from rmb_peer.lanes import TwinCache, TwinLanes
+from rmb_peer.local.keys import LIST_ENTRIES_MAX, command_list
+from rmb_peer.local.messages import incoming_request, incoming_response
+from rmb_peer.local.queues import DeadLetter, Delivery, LocalQueues, Outcome, Waiting
+from rmb_peer.logs import event, get_logger
+from rmb_peer.protocol.encryption import EncryptionKey
+from rmb_peer.protocol.envelope import Envelope, error_reply, open_payload, verify_envelope
+from rmb_peer.protocol.errors import (
+    CannotDecrypt,
+    ClockSkew,
+    InvalidSignature,
+    MessageExpired,
+    PeerError,
+    PeerSideFailure,
+    RmbError,
+    SenderHasNoPublicKey,
+    ServiceQueueFull,
+    UnknownSender,
+)
+from rmb_peer.protocol.names import check_command
+from rmb_peer.protocol.twin import Twin
+from rmb_peer.registry.base import RegistryUnavailable
+from rmb_peer.sender import Draft, Sender
+from rmb_peer.transport.inbox import Inbox
+
+BATCH_FRAMES = 256
+"""Frames examined before the results are pushed. A guess: as many as one take of the other direction."""
+
+READY_MAX = 2048
+"""Verified messages that wait for the store. A guess: several batches."""
+
+LOOK_UP_PATIENCE_S = 30.0
+"""How long a message waits for a registry that is away. A guess: a restart takes less."""
+
+ANSWERED_MAX = 10_000
+"""Built-in requests that are remembered, so that a repeat is not answered twice."""
+
+YIELD_EVERY = 16
+"""Frames after which other work gets its turn: verifying this many takes about a millisecond."""
+
+_LOG = get_logger("gateway")
+
+
+class RefreshingTwinCache(TwinCache, Protocol):
+    """The part of the cached registry that receiving uses."""
+
+    async def refresh(self, twin_id: int) -> Twin | None:
+        """Ask anew, even if the answer is cached."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class _Verified:
+    """A message that really is from its source, and its payload in clear."""
+
+    arrival: Arrival
+    payload: bytes
+
+
+class Downstream:
+    """Checks what arrives and hands it to local programs.
+
+    Attributes:
+        counts: how messages ended, by a short name.
+    """
+
+    def __init__(
+        self,
+        *,
+        twin_id: int,
+        encryption: EncryptionKey,
+        cache: RefreshingTwinCache,
+        inbox: Inbox,
+        queues: LocalQueues,
+        sender: Sender,
+        conclusions: Conclusions,
+        tasks: asyncio.TaskGroup,
+        wall_clock: Callable[[], float],
+    ) -> None:
+        """Set up.
+
+        Args:
+            twin_id: our own twin.
+            encryption: opens payloads.
+            cache: where senders are looked up.
+            inbox: frames from the relays.
+            queues: the store of the local programs.
+            sender: carries errors and built-in answers back.
+            conclusions: keeps dead letters.
+            tasks: owner of look-ups.
+            wall_clock: Unix seconds.
+        """
+        self.counts: Counter[str] = Counter()
+        self._twin_id = twin_id
+        self._encryption = encryption
+        self._cache = cache
+        self._inbox = inbox
+        self._queues = queues
+        self._sender = sender
+        self._conclusions = conclusions
+        self._tasks = tasks
+        self._wall_clock = wall_clock
+        self._lanes: TwinLanes[Arrival] = TwinLanes(cache, self._known, tasks, patience_s=LOOK_UP_PATIENCE_S)
+        self._ready: deque[_Verified] = deque()
+        self._something_ready = asyncio.Event()
+        self._room = asyncio.Event()
+        self._room.set()
+        self._delivering = False
+        self._answered: dict[str, None] = {}
+
+    @property
+    def idle(self) -> bool:
+        """Whether everything that arrived has been handed on."""
+        return not (len(self._inbox) or self._ready or self._lanes.waiting or self._delivering)
+
+    async def run(self) -> None:
+        """Receive and deliver until cancelled."""
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._receive())
+            tasks.create_task(self._deliver())
+
+    async def _receive(self) -> None:
+        while True:
+            await self._inbox.wait_filled()
+            await self._room.wait()
+            for count, frame in enumerate(self._inbox.take(BATCH_FRAMES), 1):
+                self._arrived(frame)
+                if count % YIELD_EVERY == 0:
+                    await asyncio.sleep(0)
+
+    def _arrived(self, frame: bytes) -> None:
+        try:
+            arrival = examine(frame, self._twin_id, int(self._wall_clock()))
+        except (MessageExpired, ClockSkew) as error:
+            self._refused(error, error.about)
+        except PeerError as error:
+            self._refused(error, None)
+        else:
+            event(
+                _LOG,
+                logging.DEBUG,
+                "received",
+                uid=arrival.envelope.uid,
+                source=str(arrival.source),
+                kind=arrival.kind,
+                bytes=arrival.size_bytes,
+            )
+            if arrival.source.twin:
+                self._lanes.submit(arrival.source.twin, arrival)
+            else:  # an error of the relay: counts only if somebody waits for its uid
+                self._add_ready(_Verified(arrival, b""))
+
+    def _known(self, twin: Twin | RegistryUnavailable | None, arrival: Arrival) -> None:
+        envelope = arrival.envelope
+        if twin is None:
+            self._retry_with_fresh_record(None, arrival, UnknownSender(arrival.source.twin))
+        elif isinstance(twin, RegistryUnavailable):
+            self.counts["registry unavailable"] += 1
+            reason = f"the sender, twin {arrival.source.twin}, could not be looked up: {twin}"
+            self._conclusions.bury(DeadLetter("received", envelope.SerializeToString(), reason))
+        else:
+            try:
+                self._add_ready(self._verify(twin, arrival))
+            except (InvalidSignature, CannotDecrypt, SenderHasNoPublicKey) as error:
+                self._retry_with_fresh_record(twin, arrival, error)
+
+    def _verify(self, twin: Twin, arrival: Arrival) -> _Verified:
+        verify_envelope(arrival.envelope, twin.account)
+        return _Verified(arrival, open_payload(arrival.envelope, self._encryption, twin.public_key))
+
+    def _retry_with_fresh_record(self, known: Twin | None, arrival: Arrival, error: PeerError) -> None:
+        """A twin may be new, or have changed its keys: ask once more before giving up (spec rmb 10.10)."""
+        self._tasks.create_task(self._try_with_fresh_record(known, arrival, error))
+
+    async def _try_with_fresh_record(self, known: Twin | None, arrival: Arrival, error: PeerError) -> None:
+        try:
+            twin = await self._cache.refresh(arrival.source.twin)
+            if twin is None or (known and (twin.account, twin.public_key) == (known.account, known.public_key)):
+                raise error
+            self._add_ready(self._verify(twin, arrival))
+        except PeerError as final:
+            self._refused(final, arrival.envelope)
+        except RegistryUnavailable:
+            self._refused(error, arrival.envelope)
+
+    def _add_ready(self, verified: _Verified) -> None:
+        self._ready.append(verified)
+        if len(self._ready) >= READY_MAX:
+            self._room.clear()
+        self._something_ready.set()
+
+    async def _deliver(self) -> None:
+        while True:
+            await self._something_ready.wait()
+            self._something_ready.clear()
+            batch, self._ready = list(self._ready), deque()
+            self._room.set()
+            self._delivering = True
+            await self._hand_over(batch)
+            self._delivering = False
+
+    async def _hand_over(self, batch: Sequence[_Verified]) -> None:
+        answers = [message for message in batch if message.arrival.kind != "request"]
+        waiting = await self._queues.recall([message.arrival.envelope.uid for message in answers])
+        waiting_of = dict(zip(map(id, answers), waiting, strict=True))
+        deliveries: list[tuple[_Verified, Delivery]] = []
+        for message in batch:
+            if message.arrival.kind == "request":
+                delivery = self._for_service(message)
+            else:
+                delivery = self._for_client(message, waiting_of[id(message)])
+            if delivery is not None:
+                deliveries.append((message, delivery))
+        outcomes = await self._queues.deliver([delivery for _, delivery in deliveries])
+        for (message, delivery), outcome in zip(deliveries, outcomes, strict=True):
+            self._handed_over(message, delivery, outcome)
+
+    def _for_service(self, message: _Verified) -> Delivery | None:
+        arrival, envelope = message.arrival, message.arrival.envelope
+        command = envelope.request.command
+        try:
+            check_command(command)
+            if is_built_in(command):
+                self._answer_built_in(arrival)
+                return None
+        except PeerError as error:
+            self._refused(error, envelope)
+            return None
+        value = incoming_request(
+            uid=envelope.uid,
+            source=arrival.source,
+            command=command,
+            expiration_s=envelope.expiration,
+            payload=message.payload,
+            tags=envelope.tags if envelope.HasField("tags") else None,
+            schema=envelope.schema if envelope.HasField("schema") else None,
+            timestamp_s=envelope.timestamp,
+        )
+        return Delivery(command_list(command), value, arrival.marks, arrival.ttl_s)
+
+    def _for_client(self, message: _Verified, waiting: Waiting | None) -> Delivery | None:
+        arrival, envelope = message.arrival, message.arrival.envelope
+        if waiting is None:
+            self._drop("received reply of an expired message", arrival)
+            return None
+        if arrival.source.twin and waiting.destinations and arrival.source.twin not in waiting.destinations:
+            self._drop("answer from a twin that was not asked", arrival)
+            return None
+        is_error = arrival.kind == "error"
+        value = incoming_response(
+            reference=waiting.reference,
+            payload=b"" if is_error else message.payload,
+            source=str(arrival.source),
+            schema=envelope.schema if envelope.HasField("schema") else None,
+            timestamp_s=envelope.timestamp,
+            error=(envelope.error.code, envelope.error.message) if is_error else None,
+        )
+        return Delivery(waiting.reply_to, value, arrival.marks, arrival.ttl_s)
+
+    def _handed_over(self, message: _Verified, delivery: Delivery, outcome: Outcome) -> None:
+        arrival, envelope = message.arrival, message.arrival.envelope
+        self.counts[outcome.value] += 1
+        if outcome is Outcome.DELIVERED:
+            event(_LOG, logging.DEBUG, "delivered", uid=envelope.uid, list=delivery.list_name)
+        elif outcome is Outcome.REPEATED:
+            event(_LOG, logging.DEBUG, "repeat recognised", uid=envelope.uid, source=str(arrival.source))
+        elif arrival.kind != "request":
+            reason = f"the list {delivery.list_name!r} could not take the answer: {outcome.value}"
+            self._conclusions.bury(DeadLetter("received", delivery.value, reason))
+        elif outcome is Outcome.FULL:
+            self._refused(ServiceQueueFull(envelope.request.command, LIST_ENTRIES_MAX), envelope)
+        else:
+            self._refused(PeerSideFailure("the request could not be queued for its service"), envelope)
+
+    def _answer_built_in(self, arrival: Arrival) -> None:
+        if arrival.marks[0] in self._answered:
+            return
+        self._answered[arrival.marks[0]] = None
+        if len(self._answered) > ANSWERED_MAX:
+            del self._answered[next(iter(self._answered))]
+        self._send_back(answer(arrival.envelope))
+
+    def _refused(self, error: PeerError, about: Envelope | None) -> None:
+        """Count a failure, and answer it when it concerns a request (spec rmb 5.9)."""
+        self.counts[type(error).__name__] += 1
+        event(_LOG, logging.DEBUG, "refused", uid=about.uid if about else None, code=error.code, reason=str(error))
+        if about is not None and about.WhichOneof("message") == "request" and about.source.twin:
+            self._send_back(error_reply(about, error.code, str(error)))
+
+    def _send_back(self, envelope: Envelope) -> None:
+        self._sender.submit(Draft(envelope, arrived=_nothing, failed=self._not_sent_back))
+
+    def _not_sent_back(self, error: RmbError) -> None:
+        self.counts["answer not sent"] += 1
+        event(_LOG, logging.DEBUG, "an answer could not be sent", reason=str(error))
+
+    def _drop(self, text: str, arrival: Arrival) -> None:
+        self.counts[text] += 1
+        event(_LOG, logging.DEBUG, text, uid=arrival.envelope.uid, source=str(arrival.source))
+
+
+def _nothing() -> None:
+    """The end of a message that nobody waits for."""

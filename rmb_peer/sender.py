@@ -1,0 +1,117 @@
+"""From a filled-in envelope to bytes on their way: look up the receiver, seal, sign, hand to the relays (spec rmb 5.5).
+
+This module refuses to know who wants to send and why; how it ended goes back through the draft's callbacks.
+"""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from rmb_peer.lanes import TwinCache, TwinLanes
+from rmb_peer.protocol.envelope import Envelope, destination_of, seal_and_sign
+from rmb_peer.protocol.errors import (
+    CannotEncrypt,
+    MessageExpired,
+    MessageTooLarge,
+    OtherError,
+    RmbError,
+    UnknownDestination,
+)
+from rmb_peer.protocol.identity import Identity
+from rmb_peer.protocol.twin import Twin
+from rmb_peer.registry.base import RegistryUnavailable
+from rmb_peer.transport.relay_link import Parcel
+from rmb_peer.transport.relay_pool import RelayPool
+
+EXPIRED_TEXT = "response has expired before sending!"
+"""For requests too: existing clients know this text (spec rmb 5.4)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """An envelope with everything but source, cipher, stamp and signature.
+
+    Attributes:
+        envelope: changed in place when it is sent.
+        arrived: called once a relay has provably read it.
+        failed: called instead, with the reason.
+    """
+
+    envelope: Envelope
+    arrived: Callable[[], None]
+    failed: Callable[[RmbError], None]
+
+
+class Sender:
+    """Sends in the name of one twin."""
+
+    def __init__(
+        self,
+        *,
+        twin_id: int,
+        identity: Identity,
+        cache: TwinCache,
+        pool: RelayPool,
+        tasks: asyncio.TaskGroup,
+        wall_clock: Callable[[], float],
+        message_bytes_max: int,
+        publishes_key: bool = True,
+    ) -> None:
+        """Set up.
+
+        Args:
+            twin_id: our own twin.
+            identity: its keys.
+            cache: where receivers are looked up.
+            pool: the relays.
+            tasks: owner of the look-ups.
+            wall_clock: Unix seconds.
+            message_bytes_max: largest serialised envelope.
+            publishes_key: whether our own record shows our encryption key. If it does not, nobody could open what we
+                seal, and nothing is sent to twins that want sealed payloads: plain text to them never happens.
+        """
+        self._twin_id = twin_id
+        self._identity = identity
+        self._pool = pool
+        self._wall_clock = wall_clock
+        self._message_bytes_max = message_bytes_max
+        self._publishes_key = publishes_key
+        self._lanes: TwinLanes[Draft] = TwinLanes(cache, self._known, tasks)
+
+    def submit(self, draft: Draft) -> None:
+        """Send a draft; for each receiver in the order of the calls."""
+        self._lanes.submit(draft.envelope.destination.twin, draft)
+
+    def _known(self, receiver: Twin | RegistryUnavailable | None, draft: Draft) -> None:
+        if isinstance(receiver, Twin):
+            try:
+                parcel = self._parcel(receiver, draft)
+            except (CannotEncrypt, MessageTooLarge) as error:
+                draft.failed(error)
+            except MessageExpired:
+                draft.failed(OtherError(EXPIRED_TEXT))
+            else:
+                self._pool.send(parcel)
+        else:
+            draft.failed(receiver or UnknownDestination(draft.envelope.destination.twin))
+
+    def _parcel(self, receiver: Twin, draft: Draft) -> Parcel:
+        if receiver.public_key is not None and not self._publishes_key:
+            raise CannotEncrypt("our record publishes no key or another one: run once without --no-update")
+        envelope = draft.envelope
+        envelope.source.twin = self._twin_id
+        now_s = int(self._wall_clock())
+        seal_and_sign(envelope, self._identity.signer, self._identity.encryption, receiver.public_key, now_s)
+        data = envelope.SerializeToString()
+        if len(data) > self._message_bytes_max:
+            raise MessageTooLarge(
+                f"message of {len(data)} bytes is too large: relays carry at most {self._message_bytes_max} bytes"
+            )
+        return Parcel(
+            data=data,
+            expires_at_s=envelope.timestamp + envelope.expiration,
+            arrived=draft.arrived,
+            expired=lambda: draft.failed(OtherError(EXPIRED_TEXT)),
+            uid=envelope.uid,
+            destination=str(destination_of(envelope)),
+        )

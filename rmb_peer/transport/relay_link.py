@@ -1,0 +1,254 @@
+"""One gateway, one relay, one WebSocket after another (spec rmb 5.7): dial, write, read, notice silence, dial again.
+
+What a dead connection may have swallowed goes back to the sender's queue. This module refuses to know envelopes,
+registries and Redis: it moves parcels and frames.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Protocol, cast
+
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus, InvalidURI
+
+from rmb_peer import __version__
+from rmb_peer.logs import event, get_logger
+from rmb_peer.protocol.backoff import Backoff
+from rmb_peer.protocol.confirmation import Confirmation
+from rmb_peer.transport.inbox import Inbox
+
+WINDOW_PARCELS = 1024
+"""Parcels on one connection that are not yet proven to be read. A guess: about what a relay reads in 50 ms."""
+
+WINDOW_BYTES = 32 * 1024 * 1024
+"""The same in bytes: two of the largest messages."""
+
+DIAL_S_MAX = 10.0
+"""Longest wait for a connection. A guess; the relay's own handshake limit is of this order."""
+
+RETRY_S_FIRST, RETRY_S_MAX = 0.2, 30.0
+"""Pauses between attempts. The Rust gateway waits 2 s each time; ours begins sooner and backs off further."""
+
+STABLE_S = 10.0
+"""A connection that held this long counts as a success: the next failure begins with the shortest pause."""
+
+SUPERSEDED = 4001
+"""Close code of our relay: another connection with this identity has taken this one's place."""
+
+SUPERSEDED_RETRY_S = 30.0
+"""Pause after that, so that two gateways with one identity do not evict each other all the time."""
+
+_LOG = get_logger("link")
+
+
+@dataclass(frozen=True, slots=True)
+class Parcel:
+    """One envelope to send.
+
+    Attributes:
+        data: serialised envelope.
+        expires_at_s: Unix seconds after which sending it is pointless.
+        arrived: called once the relay has provably read it.
+        expired: called instead when its time ran out before a relay took it.
+        uid, destination: for log lines.
+    """
+
+    data: bytes
+    expires_at_s: int
+    arrived: Callable[[], None]
+    expired: Callable[[], None]
+    uid: str
+    destination: str
+
+
+class ParcelSource(Protocol):
+    """Where a link gets its parcels: the pool that all links of a gateway share."""
+
+    def next_parcel(self, link: "RelayLink") -> Parcel | None:
+        """The next parcel for this link; `None` when there is none, or another link is preferred."""
+        ...
+
+    def give_back(self, parcels: list[Parcel]) -> None:
+        """Parcels of a connection that died; they go out again, before all others."""
+        ...
+
+    def link_changed(self, link: "RelayLink") -> None:
+        """A link was connected or disconnected."""
+        ...
+
+
+class RelayLink:
+    """The connection to one relay.
+
+    Attributes:
+        url: of the relay, without the token.
+        connected: whether a WebSocket is open.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        source: ParcelSource,
+        inbox: Inbox,
+        *,
+        make_token: Callable[[], str],
+        clock: Callable[[], float],
+        random: Callable[[], float],
+        message_bytes_max: int,
+        twin: int,
+    ) -> None:
+        """Describe the link; `run` makes it.
+
+        Args:
+            url: `ws://…` or `wss://…`.
+            source: where parcels come from.
+            inbox: where frames go.
+            make_token: a fresh token for each attempt.
+            clock: monotonic seconds.
+            random: numbers in [0, 1), for jitter.
+            message_bytes_max: larger frames from the relay end the connection.
+            twin: whose link it is, for log lines.
+        """
+        self.url = url
+        self.connected = False
+        self._source = source
+        self._inbox = inbox
+        self._make_token = make_token
+        self._clock = clock
+        self._backoff = Backoff(RETRY_S_FIRST, RETRY_S_MAX, random)
+        self._message_bytes_max = message_bytes_max
+        self._twin = twin
+        self._confirmation: Confirmation[Parcel] = Confirmation(clock())
+        self._wake = asyncio.Event()
+        self._reading_held_up = False
+
+    @property
+    def unconfirmed(self) -> int:
+        """Parcels sent and not yet proven to be read."""
+        return len(self._confirmation.unconfirmed)
+
+    @property
+    def has_room(self) -> bool:
+        """Whether the window lets another parcel out."""
+        confirmation = self._confirmation
+        return len(confirmation.unconfirmed) < WINDOW_PARCELS and confirmation.unconfirmed_bytes < WINDOW_BYTES
+
+    def wake(self) -> None:
+        """There may be something to send."""
+        self._wake.set()
+
+    async def run(self) -> None:
+        """Keep the link up until cancelled."""
+        while True:
+            began_s = self._clock()
+            try:
+                await self._one_connection()
+            except InvalidStatus as error:
+                body = (error.response.body or b"").decode(errors="replace")[:200]
+                self._report("relay refused the connection", f"{error.response.status_code} {body}")
+            except ConnectionClosed as error:
+                self._report("relay closed the connection", str(error))
+                if error.rcvd is not None and error.rcvd.code == SUPERSEDED:
+                    self._report("another gateway with this identity took over", "stop one of the two")
+                    self._backoff.raise_to(SUPERSEDED_RETRY_S)
+            except (OSError, TimeoutError, InvalidHandshake, InvalidURI) as error:
+                self._report("no connection to the relay", str(error) or type(error).__name__)
+            if self._clock() - began_s > STABLE_S:
+                self._backoff.reset()
+            await asyncio.sleep(self._backoff.next_s())
+
+    async def _one_connection(self) -> None:
+        async with connect(
+            f"{self.url}?{self._make_token()}",
+            compression=None,  # payloads are encrypted; the Rust relay offers none (spec rmb appendix B)
+            max_size=self._message_bytes_max,
+            ping_interval=None,  # pings confirm messages here, see protocol/confirmation.py
+            open_timeout=DIAL_S_MAX,
+            close_timeout=1.0,
+            user_agent_header=f"rmb-peer/{__version__}",
+        ) as socket:
+            self._confirmation = Confirmation(self._clock())
+            self._set_connected(True)
+            try:
+                async with asyncio.TaskGroup() as tasks:
+                    tasks.create_task(self._read(socket))
+                    tasks.create_task(self._write(socket))
+            except BaseExceptionGroup as group:
+                raise group.exceptions[0] from None
+            finally:
+                self._source.give_back(list(self._confirmation.unconfirmed))
+                self._confirmation = Confirmation(self._clock())
+                self._set_connected(False)
+
+    async def _read(self, socket: ClientConnection) -> None:
+        while True:
+            frame = await socket.recv()
+            self._confirmation.heard(self._clock())
+            if isinstance(frame, str):
+                event(_LOG, logging.WARNING, "invalid message payload type", code=100, relay=self.url)
+            elif self._inbox.has_room():
+                await self._inbox.put(frame)
+            else:
+                self._reading_held_up = True
+                await self._inbox.put(frame)
+                self._reading_held_up = False
+                self._confirmation.heard(self._clock())
+
+    async def _write(self, socket: ClientConnection) -> None:
+        confirmation = self._confirmation
+        while True:
+            self._wake.clear()
+            while self.has_room and (parcel := self._source.next_parcel(self)) is not None:
+                confirmation.sent(parcel, len(parcel.data))
+                await socket.send(parcel.data)
+                event(
+                    _LOG,
+                    logging.DEBUG,
+                    "sent",
+                    uid=parcel.uid,
+                    destination=parcel.destination,
+                    relay=self.url,
+                    bytes=len(parcel.data),
+                )
+                if confirmation.ping_due_s() is not None:
+                    await self._ping(socket)
+            now_s = self._clock()
+            due_s = confirmation.ping_due_s()
+            if due_s is not None and due_s <= now_s:
+                await self._ping(socket)
+                continue
+            if confirmation.dead_s() <= now_s and not self._reading_held_up:
+                socket.transport.abort()
+                raise TimeoutError("nothing arrived for 40 s")
+            next_s = min(due_s, confirmation.dead_s()) if due_s is not None else confirmation.dead_s()
+            await self._sleep_until_woken(max(next_s - now_s, 0.05))
+
+    async def _ping(self, socket: ClientConnection) -> None:
+        self._confirmation.pinged()
+        pong = cast("asyncio.Future[float]", await socket.ping())
+        pong.add_done_callback(partial(self._ponged, self._confirmation))
+
+    def _ponged(self, confirmation: Confirmation[Parcel], pong: "asyncio.Future[float]") -> None:
+        ended = pong.cancelled() or pong.exception() is not None
+        if ended or confirmation is not self._confirmation:
+            return  # what the connection left unproven has been given back
+        for parcel in confirmation.ponged(self._clock()):
+            parcel.arrived()
+        self._wake.set()
+
+    async def _sleep_until_woken(self, seconds: float) -> None:
+        timer = asyncio.get_running_loop().call_later(seconds, self._wake.set)
+        await self._wake.wait()
+        timer.cancel()
+
+    def _set_connected(self, connected: bool) -> None:
+        self.connected = connected
+        if connected:
+            event(_LOG, logging.INFO, "now connected", relay=self.url, twin=self._twin)
+        self._source.link_changed(self)
+
+    def _report(self, text: str, reason: str) -> None:
+        event(_LOG, logging.WARNING, text, relay=self.url, reason=reason)

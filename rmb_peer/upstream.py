@@ -1,0 +1,294 @@
+"""Local -> wire: the story of what a program pushed, in the order it happens (spec rmb 5.2, 5.4, 5.5).
+
+take -> read -> remember who waits -> one draft for each destination -> send -> settle. What cannot go out is answered
+on the caller's `ret` list, and kept as a dead letter where nobody could be told or where the reference is silent.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from rmb_peer.conclusions import Conclusions, Ticket
+from rmb_peer.local.messages import (
+    MalformedMessage,
+    OutgoingRequest,
+    OutgoingResponse,
+    local_error,
+    parse_request,
+    parse_response,
+)
+from rmb_peer.local.queues import DeadLetter, Delivery, LocalQueues, Taken, Waiting
+from rmb_peer.logs import event, get_logger
+from rmb_peer.protocol.address import Address
+from rmb_peer.protocol.envelope import Envelope
+from rmb_peer.protocol.errors import BadRequest, MessageTooLarge, OtherError, RequestExpired, RmbError
+from rmb_peer.protocol.lifetime import (
+    ERROR_LIFETIME_S,
+    RESPONSE_LIFETIME_S,
+    cap,
+    envelope_ttl_s,
+    stamp_envelope,
+)
+from rmb_peer.protocol.names import check_command
+from rmb_peer.sender import Draft, Sender
+from rmb_peer.uids import once_id, request_uid
+
+TAKE_COUNT = 256
+"""Items in one take. A guess: large enough that the round trip does not count, small enough to keep latency low."""
+
+IN_FLIGHT_ENTRIES_MAX = 4096
+"""Outbox entries under way at once. A guess: four windows of a link."""
+
+IN_FLIGHT_BYTES_MAX = 64 * 1024 * 1024
+"""The same in bytes: four of the largest messages."""
+
+TOLD_MARK_TTL_S = 3600
+"""How long it is remembered that a caller was told of a failure. A guess, longer than any message lives."""
+
+YIELD_EVERY = 16
+"""Messages after which other work gets its turn: signing this many takes about a millisecond."""
+
+_LOG = get_logger("gateway")
+
+
+@dataclass(frozen=True, slots=True)
+class _Outgoing:
+    """One taken item, ready to be sent."""
+
+    taken: Taken
+    request: OutgoingRequest | None
+    envelopes: list[Envelope]
+
+
+class Upstream:
+    """Takes what local programs push and sees it off."""
+
+    def __init__(
+        self,
+        *,
+        queues: LocalQueues,
+        sender: Sender,
+        conclusions: Conclusions,
+        uid_key: bytes,
+        wall_clock: Callable[[], float],
+        message_bytes_max: int,
+    ) -> None:
+        """Set up.
+
+        Args:
+            queues: the store.
+            sender: seals, signs and hands to the relays.
+            conclusions: writes how things ended.
+            uid_key: see `LocalQueues.uid_key`.
+            wall_clock: Unix seconds.
+            message_bytes_max: largest serialised envelope.
+        """
+        self._queues = queues
+        self._sender = sender
+        self._conclusions = conclusions
+        self._uid_key = uid_key
+        self._wall_clock = wall_clock
+        self._message_bytes_max = message_bytes_max
+        self._in_flight = 0
+        self._in_flight_bytes = 0
+        self._room = asyncio.Event()
+        self._room.set()
+
+    @property
+    def in_flight(self) -> int:
+        """Entries taken and not yet ended."""
+        return self._in_flight
+
+    async def run(self) -> None:
+        """Take and send until cancelled."""
+        while True:
+            await self._room.wait()
+            await self.handle(await self._queues.take(TAKE_COUNT))
+
+    async def handle(self, items: Sequence[Taken]) -> None:
+        """Send a batch of taken items."""
+        outgoing = [plan for plan in map(self._read, items) if plan is not None]
+        await self._queues.remember([self._waiting(plan) for plan in outgoing if plan.request is not None])
+        count = 0
+        for plan in outgoing:
+            self._send(plan)
+            count += len(plan.envelopes)
+            if count >= YIELD_EVERY:
+                count = 0
+                await asyncio.sleep(0)
+
+    def _read(self, taken: Taken) -> _Outgoing | None:
+        try:
+            if taken.kind == "request":
+                return self._read_request(taken)
+            return self._read_response(taken)
+        except MalformedMessage as error:
+            self._refuse(taken, error, error.reply_to, error.reference)
+            if error.responds_to is not None:
+                self._tell_requester(error)
+        return None
+
+    def _read_request(self, taken: Taken) -> _Outgoing | None:
+        request = parse_request(taken.raw)
+        uid = request_uid(self._uid_key, taken.entry)
+        event(
+            _LOG,
+            logging.DEBUG,
+            "taken",
+            uid=uid,
+            ref=request.reference,
+            command=request.command,
+            destinations=list(request.destinations),
+        )
+        try:
+            check_command(request.command)
+            self._check_size(request.payload)
+            base = self._request_envelope(request, uid, request.now_s or taken.found_since_s or 0)
+        except RmbError as error:
+            self._refuse(taken, error, request.reply_to, request.reference)
+            return None
+        envelopes = []
+        for index, twin in enumerate(request.destinations):
+            envelope = Envelope()
+            envelope.CopyFrom(base)
+            envelope.destination.twin = twin
+            envelope.once = once_id(self._uid_key, taken.entry, index)
+            envelopes.append(envelope)
+        return _Outgoing(taken, request, envelopes)
+
+    def _request_envelope(self, request: OutgoingRequest, uid: str, began_s: int) -> Envelope:
+        envelope = Envelope(
+            uid=uid,
+            tags=request.tags,
+            timestamp=began_s,
+            expiration=request.expiration_s,
+            schema=request.schema,
+            plain=request.payload,
+        )
+        envelope.request.command = request.command
+        now_s = int(self._wall_clock())
+        stamp_envelope(envelope, now_s)
+        if envelope_ttl_s(envelope, now_s) is None:
+            hint = "`exp` is 0" if request.expiration_s == 0 else "`now` + `exp` has passed"
+            raise RequestExpired(f"request has expired: {hint}; give the lifetime in seconds")
+        envelope.expiration = cap(envelope.expiration)
+        return envelope
+
+    def _read_response(self, taken: Taken) -> _Outgoing | None:
+        response = parse_response(taken.raw)
+        event(_LOG, logging.DEBUG, "taken", uid=response.uid, destinations=[response.destination.twin])
+        envelope = self._response_envelope(response)
+        envelope.once = once_id(self._uid_key, taken.entry, 0)
+        try:
+            if response.destination.twin == 0:
+                raise BadRequest("twin 0 is nobody: `dst` must be the `src` of the request")
+            self._check_size(response.payload)
+            if envelope_ttl_s(envelope, int(self._wall_clock())) is None:
+                raise RequestExpired(f"response has expired: it is older than {cap(RESPONSE_LIFETIME_S)} seconds")
+        except MessageTooLarge as error:
+            # The requester waits for this answer: it hears why it does not come.
+            self._conclusions.bury(DeadLetter(taken.kind, taken.raw, str(error)))
+            envelope.ClearField("plain")
+            envelope.error.code = error.code
+            envelope.error.message = f"the service's answer was too large: {error}"
+        except RmbError as error:
+            self._refuse(taken, error, None, None)
+            return None
+        return _Outgoing(taken, None, [envelope])
+
+    def _response_envelope(self, response: OutgoingResponse) -> Envelope:
+        envelope = Envelope(
+            uid=response.uid,
+            timestamp=response.now_s,
+            expiration=cap(RESPONSE_LIFETIME_S),
+            schema=response.schema,
+        )
+        response.destination.write_to(envelope.destination)
+        if response.error is None:
+            envelope.response.SetInParent()
+            envelope.plain = response.payload
+        else:
+            envelope.error.code, envelope.error.message = response.error
+        stamp_envelope(envelope, int(self._wall_clock()))
+        return envelope
+
+    def _check_size(self, payload: bytes) -> None:
+        if len(payload) > self._message_bytes_max:
+            raise MessageTooLarge(
+                f"payload of {len(payload)} bytes is too large: relays carry at most {self._message_bytes_max} bytes"
+            )
+
+    def _waiting(self, plan: _Outgoing) -> Waiting:
+        assert plan.request is not None
+        base = plan.envelopes[0]
+        return Waiting(
+            uid=base.uid,
+            reference=plan.request.reference,
+            reply_to=plan.request.reply_to,
+            ttl_s=base.expiration,
+            destinations=frozenset(plan.request.destinations),
+        )
+
+    def _send(self, plan: _Outgoing) -> None:
+        ticket = Ticket(plan.taken.entry, len(plan.envelopes), self._conclusions)
+        for index, envelope in enumerate(plan.envelopes):
+            self._count(1, len(plan.taken.raw))
+            self._sender.submit(
+                Draft(
+                    envelope,
+                    arrived=lambda: self._ended(plan, ticket),
+                    failed=lambda error, index=index: self._failed(plan, ticket, index, error),  # type: ignore[misc]
+                )
+            )
+
+    def _failed(self, plan: _Outgoing, ticket: Ticket, index: int, error: RmbError) -> None:
+        request = plan.request
+        if request is not None:
+            mark = f"told:{plan.taken.entry}:{index}"
+            self._tell(request.reply_to, request.reference, error, mark)
+        else:
+            self._conclusions.bury(DeadLetter(plan.taken.kind, plan.taken.raw, str(error)))
+        self._ended(plan, ticket)
+
+    def _ended(self, plan: _Outgoing, ticket: Ticket) -> None:
+        self._count(-1, -len(plan.taken.raw))
+        ticket.one_ended()
+
+    def _count(self, entries: int, size_bytes: int) -> None:
+        self._in_flight += entries
+        self._in_flight_bytes += size_bytes
+        if self._in_flight < IN_FLIGHT_ENTRIES_MAX and self._in_flight_bytes < IN_FLIGHT_BYTES_MAX:
+            self._room.set()
+        else:
+            self._room.clear()
+
+    def _refuse(self, taken: Taken, error: RmbError, reply_to: str | None, reference: str | None) -> None:
+        if reply_to is not None:
+            self._tell(reply_to, reference, error, f"told:{taken.entry}")
+        self._conclusions.bury(DeadLetter(taken.kind, taken.raw, str(error)))
+        self._conclusions.settle((taken.entry,))
+
+    def _tell(self, reply_to: str, reference: str | None, error: RmbError, mark: str) -> None:
+        event(_LOG, logging.DEBUG, "told", list=reply_to, code=error.code, reason=str(error))
+        value = local_error(reference, error.code, str(error))
+        self._conclusions.tell(Delivery(reply_to, value, (mark,), TOLD_MARK_TTL_S))
+
+    def _tell_requester(self, problem: MalformedMessage) -> None:
+        """The requester waits for an answer that its service wrote in a form nobody can read."""
+        assert problem.responds_to is not None
+        receiver, uid = problem.responds_to
+        if receiver != Address(0):
+            error = OtherError(f"the service's answer was unusable: {problem}")
+            envelope = Envelope(uid=uid, expiration=ERROR_LIFETIME_S)
+            receiver.write_to(envelope.destination)
+            envelope.error.code, envelope.error.message = error.code, str(error)
+            self._sender.submit(Draft(envelope, arrived=_nothing, failed=_log_failure))
+
+
+def _nothing() -> None:
+    """The end of a message that nobody waits for."""
+
+
+def _log_failure(error: RmbError) -> None:
+    event(_LOG, logging.WARNING, "an error could not be reported to its requester", reason=str(error))
