@@ -1,7 +1,7 @@
 """`rmb-peer call`: send one request and print what comes back.
 
 A local program like any other: it talks only to Redis (spec rmb 5.2, 5.4), so it works beside any gateway. It waits on
-a list of its own, and removes that list whatever happens.
+a list of its own, and leaves nothing behind whatever happens.
 """
 
 import argparse
@@ -48,6 +48,7 @@ REPLY_LIST_PREFIX = "rmb-call."
 _EXPIRED = 102  # spec rmb 5.9
 _TWIN_ID_MAX = 2**32 - 1  # u32 (spec rmb 1)
 _RECONNECT_S = 0.2
+_LATE_S = 3  # beyond our wait: the request lives a second longer, and clocks are read in whole seconds
 
 _EPILOG = """\
 examples:
@@ -122,7 +123,7 @@ class _Call:
         self._request = request_json(
             reference=self._reply_list,
             command=arguments.command,
-            expiration_s=-int(-arguments.timeout // 1),  # whole seconds, rounded up
+            expiration_s=int(arguments.timeout) + 1,  # whole seconds, and not less than we wait
             payload=payload,
             tags=arguments.tag,
             destinations=arguments.twin,
@@ -158,7 +159,7 @@ class _Call:
             complain(PROG, redis_unreachable(url, error))
             return EXIT_FAILED
         finally:
-            not_taken = self._clean_up(redis)
+            not_taken = self._clean_up(redis, begin)
         if self._missing:
             self._report_missing(not_taken)
         if self._failed:
@@ -189,17 +190,27 @@ class _Call:
             time.sleep(_RECONNECT_S)
             return None
 
-    def _clean_up(self, redis: "Redis") -> bool:
-        """Remove our list, and our request if nobody has taken it; the answer is whether it was still there."""
+    def _clean_up(self, redis: "Redis", begin: float) -> bool:
+        """Remove our list, and our request if nobody has taken it; the answer is whether it was still there.
+
+        An answer that comes later would make the list anew, for nobody. So the name is held by something that is no
+        list, until the request's life is over: the gateway then treats the answer as undeliverable.
+        """
         from redis.exceptions import RedisError
 
+        life_left_s = int(self._arguments.timeout - (time.monotonic() - begin)) + _LATE_S
         try:
             with redis.pipeline(transaction=False) as pipe:
                 pipe.delete(self._reply_list)
+                if self._missing:
+                    pipe.set(self._reply_list, "the caller has gone", ex=life_left_s)
                 pipe.lrem(LOCAL_REQUESTS, 1, self._request.decode())
-                return bool(pipe.execute()[1])
+                not_taken = bool(pipe.execute()[-1])
+            if not_taken:
+                redis.delete(self._reply_list)
         except RedisError:
             return False  # the store is away, and that has been or will be said
+        return not_taken
 
     def _handle(self, entry: bytes, ms: float) -> None:
         from rmb_peer.local.program_side import read_answer

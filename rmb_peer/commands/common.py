@@ -71,6 +71,24 @@ def complain(prog: str, text: str) -> None:
     print(f"{prog}: {text}", file=sys.stderr)
 
 
+def print_fields(fields: dict[str, str]) -> None:
+    """Names and values: a table on a terminal, else `name: value` on a line each."""
+    if not sys.stdout.isatty():
+        for name, value in fields.items():
+            print(f"{name + ':':22}{value}")
+        return
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
+    table.add_column(style="bold")
+    table.add_column(overflow="fold")
+    for name, value in fields.items():
+        table.add_row(name, Text(value))
+    Console().print(table)
+
+
 def exit_on_sigterm() -> None:
     """Let SIGTERM unwind the stack as Ctrl-C does, so that what was begun is cleaned up; exit code 143."""
 

@@ -6,11 +6,10 @@ Secrets are printed where they are asked for by name, and nowhere else.
 import argparse
 import json
 import os
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rmb_peer.commands.common import EXIT_FAILED, EXIT_OK, complain, make_parser
+from rmb_peer.commands.common import EXIT_FAILED, EXIT_OK, complain, make_parser, print_fields
 from rmb_peer.protocol.signatures import KEY_TYPES, KeyType
 from rmb_peer.secret_source import add_secret_flags, read_secret
 
@@ -144,17 +143,5 @@ _LABELS = {
 def _print(fields: dict[str, str | None], as_json: bool) -> None:
     if as_json:
         print(json.dumps(fields))
-        return
-    if sys.stdout.isatty():
-        from rich.console import Console
-        from rich.table import Table
-
-        table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
-        table.add_column(style="bold")
-        table.add_column(overflow="fold")
-        for name, value in fields.items():
-            table.add_row(_LABELS[name], value or "-")
-        Console(highlight=False).print(table)
-        return
-    for name, value in fields.items():
-        print(f"{_LABELS[name] + ':':22}{value or '-'}")
+    else:
+        print_fields({_LABELS[name]: value or "-" for name, value in fields.items()})

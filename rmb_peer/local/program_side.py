@@ -1,16 +1,15 @@
 """The JSON of the Redis API as local programs see it (spec rmb 5.2 to 5.4): clients ask, services answer.
 
-The gateway's half of the same conversation is elsewhere; this half works beside any gateway that speaks the API. Pure:
-it refuses to know Redis, the clock and where a payload comes from.
+The gateway's half of the same conversation is `messages.py`; this half works beside any gateway that speaks the API. It
+is pure, and refuses to know Redis, the clock and where a payload comes from.
 """
 
-import base64
-import binascii
 from dataclasses import dataclass
 from typing import Any
 
 import orjson
 
+from rmb_peer.local import base64_text
 from rmb_peer.local.keys import LOCAL_REPLIES
 from rmb_peer.protocol.errors import BadRequest
 
@@ -111,7 +110,7 @@ def request_json(
             "ref": reference,
             "cmd": command,
             "exp": expiration_s,
-            "dat": base64.b64encode(payload).decode(),
+            "dat": base64_text.encode(payload),
             "tag": tags,
             "dst": destinations,
             "ret": reply_list,
@@ -129,7 +128,7 @@ def answer_json(
         {
             "ver": API_VERSION,
             "ref": return_to.reference,
-            "dat": base64.b64encode(payload).decode(),
+            "dat": base64_text.encode(payload),
             "dst": return_to.source,
             "shm": schema,
             "now": now_s,
@@ -210,11 +209,10 @@ def _integer(fields: dict[str, Any], name: str) -> int:
 
 
 def _payload(fields: dict[str, Any]) -> bytes:
-    text = _text(fields, "dat")
     try:
-        return base64.b64decode(text + "=" * (-len(text) % 4), validate=True)
-    except (binascii.Error, ValueError):  # ValueError: characters outside ASCII
-        raise BadRequest("`dat` is not standard base64") from None
+        return base64_text.decode(_text(fields, "dat"))
+    except ValueError as error:
+        raise BadRequest(f"`dat` is not standard base64: it {error}") from None
 
 
 def _error(value: object) -> tuple[int, str] | None:

@@ -1,0 +1,72 @@
+"""Our commands as real processes."""
+
+import asyncio
+import os
+import sys
+from asyncio.subprocess import DEVNULL, PIPE, Process
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """How a process ended."""
+
+    code: int
+    out: bytes
+    err: str
+
+
+def environment(**more: str) -> dict[str, str]:
+    """Ours, without variables that steer the commands, and with the tree under test in front."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("RMB_")}
+    return kept | {"PYTHONPATH": str(ROOT)} | more
+
+
+async def start_peer(
+    *arguments: str, env: Mapping[str, str] | None = None, stdin: int = DEVNULL, stdout: int = PIPE, stderr: int = PIPE
+) -> Process:
+    """Start `rmb-peer` with these arguments."""
+    return await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "rmb_peer", *arguments, env=environment(**(env or {})), stdin=stdin, stdout=stdout,
+        stderr=stderr,
+    )  # fmt: skip
+
+
+async def run_peer(
+    *arguments: str, env: Mapping[str, str] | None = None, stdin: bytes | None = None, timeout_s: float = 20
+) -> Ended:
+    """Run `rmb-peer` with these arguments to its end."""
+    process = await start_peer(*arguments, env=env, stdin=DEVNULL if stdin is None else PIPE)
+    try:
+        out, err = await asyncio.wait_for(process.communicate(stdin), timeout_s)
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+    assert process.returncode is not None
+    return Ended(process.returncode, out, err.decode())
+
+
+@asynccontextmanager
+async def background(process: Process) -> AsyncIterator[Process]:
+    """A process that is killed at the end if it still runs."""
+    try:
+        yield process
+    finally:
+        if process.returncode is None:
+            process.kill()
+        await process.communicate()
+
+
+def exit_code(main: Callable[[list[str]], int], arguments: list[str]) -> int:
+    """The exit code of a command that runs in this process; argparse leaves by an exception."""
+    try:
+        return main(arguments)
+    except SystemExit as error:
+        assert isinstance(error.code, int)
+        return error.code
