@@ -299,15 +299,14 @@ async def test_a_slow_lookup_delays_nobody_else(cheat: Cheat) -> None:
 
 
 async def test_nobody_there() -> None:
-    """A refused connection and a name that cannot be looked up are "unavailable", with the address in the text."""
+    """A refused connection is "unavailable", with the address in the text."""
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
-        port = unused.getsockname()[1]
-        for url in (f"http://127.0.0.1:{port}", f"http://{'x' * 70}.invalid"):
-            registry = RelayHostedRegistry(url)
-            with pytest.raises(RegistryUnavailable, match=f"{url}/registry/v1 did not answer"):
-                await registry.get(7)
-            await registry.close()
+        url = f"http://127.0.0.1:{unused.getsockname()[1]}"
+        registry = RelayHostedRegistry(url)
+        with pytest.raises(RegistryUnavailable, match=f"{url}/registry/v1 did not answer"):
+            await registry.get(7)
+        await registry.close()
 
 
 async def test_a_closed_registry_says_so(cheat: Cheat) -> None:
