@@ -77,12 +77,17 @@ class CannotEncrypt(LocalError):
 
 
 class OtherError(LocalError):
-    """Anything else, in the form that existing clients know: `other: <detail>`."""
+    """Anything else, in the form that existing clients know: `other: <detail>`.
+
+    Attributes:
+        detail: the text without that prefix.
+    """
 
     code = 500
 
     def __init__(self, detail: str) -> None:
         super().__init__(f"other: {detail}")
+        self.detail = detail
 
 
 # --- the peer's -------------------------------------------------------------------------------------------------------

@@ -127,6 +127,9 @@ def _hex(value: dict[str, Any], name: str, size: int) -> bytes:
     if not isinstance(text, str) or len(text) != 2 * size:
         raise BadRequest(f"`{name}` must be {2 * size} hex digits")
     try:
-        return bytes.fromhex(text)
+        raw = bytes.fromhex(text)
     except ValueError:
-        raise BadRequest(f"`{name}` must be {2 * size} hex digits") from None
+        raw = b""
+    if len(raw) != size:  # `fromhex` skips white space
+        raise BadRequest(f"`{name}` must be {2 * size} hex digits")
+    return raw
