@@ -9,8 +9,11 @@
 | `GET /twins?after=ID&limit=N` | `{"twins": […], "next": id or null}`, by id |
 | `GET /changes?after=N&limit=M` | `{"feed": …, "next": n, "twins": […]}`, each twin at its latest change |
 
-Every error is a JSON object `{"error": text}` whose text says what to do. Whoever asks needs no account here: records
-are public, and what is written carries its own proof. This module refuses to know how records are stored.
+Every error is a JSON object `{"error": text}` whose text says what to do. A 404 for a twin that does not exist also has
+`"absent": true`, so that it cannot be mistaken for the 404 of a server that is no registry. Whoever asks needs no
+account here: records are public, and what is written carries its own proof.
+
+This module refuses to know how records are stored.
 """
 
 import asyncio
@@ -147,7 +150,7 @@ class _RegistryApi:
         twin_id = _twin_id(request.match_info["id"])
         record = await self._store.signed(twin_id)
         if record is None:
-            raise _Refused(404, f"there is no twin {twin_id} here")
+            raise _Refused(404, f"there is no twin {twin_id} here", absent=True)
         return _json(200, record.to_json())
 
     async def account(self, request: web.Request) -> web.Response:
@@ -158,7 +161,7 @@ class _RegistryApi:
             raise BadRequest(str(error)) from None
         record = await self._store.signed_by_account(account)
         if record is None:
-            raise _Refused(404, "there is no twin of this account here")
+            raise _Refused(404, "there is no twin of this account here", absent=True)
         return _json(200, record.to_json())
 
     async def list_twins(self, request: web.Request) -> web.Response:

@@ -107,6 +107,8 @@ def main(argv: list[str]) -> int:
 
     try:
         run_until_signalled(lambda: Gateway(config, identity))
+    except BadRequest as error:
+        return _fail(str(error), 2)
     except LocalError as error:
         return _fail(str(error), 1)
     return 0

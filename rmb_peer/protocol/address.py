@@ -31,11 +31,16 @@ class Address:
         """Read `<twin>` or `<twin>:<session>`, split at the first colon.
 
         Raises:
-            ValueError: the part before the colon is no u32; the text says so.
+            ValueError: the part before the colon is no u32, or the session holds lone surrogates, as arguments of a
+                command do that were not UTF-8; the text says which.
         """
         twin_text, colon, session = text.partition(":")
         if not (twin_text.isascii() and twin_text.isdigit()) or len(twin_text) > 10 or int(twin_text) > TWIN_ID_MAX:
             raise ValueError(f"{twin_text[:20]!r} is not a twin id: expected a number from 0 to {TWIN_ID_MAX}")
+        try:
+            session.encode()
+        except UnicodeEncodeError:
+            raise ValueError("the session id is not valid text: it cannot be written as UTF-8") from None
         return cls(int(twin_text), session if colon else None)
 
     @classmethod

@@ -34,12 +34,15 @@ class EncryptionKey:
         public_key: what the twin publishes, 33 bytes.
     """
 
-    def __init__(self, mini: bytes, random_bytes: Callable[[int], bytes]) -> None:
+    def __init__(
+        self, mini: bytes, random_bytes: Callable[[int], bytes], shared_keys_max: int = SHARED_KEYS_MAX
+    ) -> None:
         """Take the mini-secret as private scalar, without hashing.
 
         Args:
             mini: 32 bytes.
             random_bytes: source of nonces; the operating system's in production.
+            shared_keys_max: pairs to remember; the least recently used is forgotten first.
 
         Raises:
             BadSecret: the value is not in 1..n-1.
@@ -50,6 +53,7 @@ class EncryptionKey:
             raise BadSecret("failed to initialize encryption key: the seed is not a valid secp256k1 scalar") from None
         self.public_key = self._key.public_key().public_bytes(Encoding.X962, PublicFormat.CompressedPoint)
         self._random_bytes = random_bytes
+        self._shared_keys_max = shared_keys_max
         self._ciphers: OrderedDict[bytes, AESGCM] = OrderedDict()
 
     def shared_key(self, other_public_key: bytes) -> bytes:
@@ -98,7 +102,7 @@ class EncryptionKey:
         cipher = self._ciphers.get(other_public_key)
         if cipher is None:
             cipher = self._ciphers[other_public_key] = AESGCM(self.shared_key(other_public_key))
-            if len(self._ciphers) > SHARED_KEYS_MAX:
+            if len(self._ciphers) > self._shared_keys_max:
                 self._ciphers.popitem(last=False)
         else:
             self._ciphers.move_to_end(other_public_key)

@@ -17,7 +17,7 @@ from rmb_peer.protocol.errors import (
     MessageExpired,
     SenderHasNoPublicKey,
 )
-from rmb_peer.protocol.lifetime import ERROR_LIFETIME_S, envelope_ttl_s, stamp_envelope
+from rmb_peer.protocol.lifetime import ERROR_LIFETIME_S, LIFETIME_S_MAX, envelope_ttl_s, stamp_envelope
 from rmb_peer.protocol.pb.envelope_pb2 import Envelope
 from rmb_peer.protocol.signatures import Signer, verify
 
@@ -31,7 +31,8 @@ FAIL_FAST = "fail-fast"
 PONG_TEXT = b"hello world"
 """What a relay appends to the payload of an envelope ping (spec rmb 6.5)."""
 
-_TAG_SEPARATOR = re.compile(r"[,\s]+")
+_TAG_SEPARATOR = re.compile(r"[,\t-\r \x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]+")
+"""Commas and Unicode's White_Space (PropList.txt), as in the Rust relay; Python's `\\s` also takes U+001C to U+001F."""
 
 
 def parse_envelope(data: bytes) -> Envelope:
@@ -57,7 +58,7 @@ def destination_of(envelope: Envelope) -> Address:
 
 
 def is_fail_fast(envelope: Envelope) -> bool:
-    """Whether one of the tags, split at commas and white space, is exactly `fail-fast`."""
+    """Whether one of the tags, split at commas and white space, is exactly `fail-fast` (spec rmb 6.6)."""
     return FAIL_FAST in envelope.tags and FAIL_FAST in _TAG_SEPARATOR.split(envelope.tags)
 
 
@@ -70,17 +71,26 @@ def seal_and_sign(
 ) -> None:
     """Make an envelope ready to leave: encrypt if the receiver publishes a key, stamp, sign (spec rmb 5.5).
 
-    Source and destination are set before. An absent payload becomes the 28 bytes that the empty text encrypts to.
+    Source and destination are set before, and the payload is in clear: whoever sends to several twins, or sends again,
+    starts from the clear message each time. An absent payload becomes the 28 bytes that the empty text encrypts to.
+
+    Args:
+        envelope: is changed in place; when this raises, its payload is still in clear and it is not signed.
+        signer: key of the source twin.
+        encryption: key of the source twin.
+        receiver_public_key: what the destination publishes; `None` leaves the payload in clear.
+        now_s: Unix seconds.
 
     Raises:
         CannotEncrypt: the receiver's key is no key.
         MessageExpired: no lifetime is left.
     """
-    if receiver_public_key is not None:
-        envelope.cipher = encryption.seal(envelope.plain, receiver_public_key)
     stamp_envelope(envelope, now_s)
     if envelope_ttl_s(envelope, now_s) is None:
         raise MessageExpired
+    if receiver_public_key is not None:
+        assert envelope.WhichOneof("payload") != "cipher", "sealed already: this would send the empty text instead"
+        envelope.cipher = encryption.seal(envelope.plain, receiver_public_key)
     envelope.signature = signer.sign(challenge(envelope))
 
 
@@ -116,9 +126,11 @@ def error_reply(request: Envelope, code: int, text: str, expiration: int | None 
         request: what is answered; gives uid and receiver.
         code: wire code.
         text: what people read.
-        expiration: seconds; by default the request's own, which starts anew, or 300 if it has none.
+        expiration: seconds; by default the request's own, which starts anew, or 300 if it has none. Unlike in the Rust
+            gateway it is capped, so that an absurd lifetime in a request does not make its error unsendable.
     """
-    reply = Envelope(uid=request.uid, expiration=expiration or request.expiration or ERROR_LIFETIME_S)
+    lifetime_s = min(expiration or request.expiration or ERROR_LIFETIME_S, LIFETIME_S_MAX)
+    reply = Envelope(uid=request.uid, expiration=lifetime_s)
     reply.destination.CopyFrom(request.source)
     reply.error.code = code
     reply.error.message = text
@@ -147,15 +159,18 @@ def relay_error(uid: str, text: str, now_s: int, receiver: Address | None) -> En
 def turn_ping(ping: Envelope) -> Envelope:
     """The pong for an envelope ping: addresses swapped, `hello world` appended to the plain payload (spec rmb 6.5).
 
-    Everything else stays as it is, a stale signature included; a cipher payload is replaced.
+    Everything else stays as it is, a stale signature included; a cipher payload is replaced. An absent address stays
+    absent on its new side.
     """
     pong = Envelope()
     pong.CopyFrom(ping)
     pong.pong.SetInParent()
-    pong.source.CopyFrom(ping.destination)
-    pong.source.SetInParent()
-    pong.destination.CopyFrom(ping.source)
-    pong.destination.SetInParent()
+    pong.ClearField("source")
+    if ping.HasField("destination"):
+        pong.source.CopyFrom(ping.destination)
+    pong.ClearField("destination")
+    if ping.HasField("source"):
+        pong.destination.CopyFrom(ping.source)
     pong.plain = ping.plain + PONG_TEXT
     return pong
 

@@ -1,14 +1,14 @@
 """Everything one secret gives: the signing key and the encryption key of a twin (spec rmb 3)."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from rmb_peer.protocol.encryption import EncryptionKey
 from rmb_peer.protocol.secret import mini_secret
 from rmb_peer.protocol.signatures import KeyType, Signer, make_signer
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Identity:
     """The keys of one twin. Its `repr` shows public parts only.
 
@@ -17,8 +17,11 @@ class Identity:
         encryption: seals and opens payloads.
     """
 
-    signer: Signer = field(repr=False)
-    encryption: EncryptionKey = field(repr=False)
+    signer: Signer
+    encryption: EncryptionKey
+
+    def __repr__(self) -> str:
+        return f"Identity({self.signer.key_type}, account={self.account.hex()})"
 
     @property
     def account(self) -> bytes:

@@ -100,7 +100,7 @@ def _verify_sr25519(raw: bytes, message: bytes, account: bytes) -> bool:
 
     try:
         return bool(sr25519.verify(raw, message, account))
-    except ValueError:  # structurally no signature, or the account is no Ristretto point
+    except ValueError:  # structurally no signature, or the account is no key of this scheme
         return False
 
 
@@ -110,6 +110,6 @@ def _verify_ed25519(raw: bytes, message: bytes, account: bytes) -> bool:
 
     try:
         VerifyKey(account).verify(message, raw)
-    except BadSignatureError:
+    except (BadSignatureError, ValueError):  # ValueError: the account does not have the size of a key
         return False
     return True

@@ -5,7 +5,7 @@ Built and parsed by hand: no JWT library allows a numeric `sub` together with th
 
 import base64
 import binascii
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import orjson
@@ -39,7 +39,7 @@ class InvalidToken(PeerError):
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """A parsed, not yet verified token.
+    """A parsed, not yet verified token. Its `repr` opens nothing.
 
     Attributes:
         owner: twin and session that it opens a connection for.
@@ -51,8 +51,8 @@ class Token:
     issued_at_s: int
     expires_at_s: int
     algorithm: str
-    _signed: bytes
-    _signature: str
+    _signed: bytes = field(repr=False)
+    _signature: bytes = field(repr=False)
 
     def check_time(self, now_s: int) -> None:
         """Refuse an expired token, or one that would be valid for longer than anybody needs.
@@ -75,8 +75,8 @@ class Token:
             found = self.algorithm.capitalize()
             raise InvalidToken(f": Expected algorithm type {found} but found Rs512")
         try:
-            verify(_decode(self._signature), self._signed, account)
-        except (InvalidSignature, binascii.Error):
+            verify(self._signature, self._signed, account)
+        except InvalidSignature:
             raise InvalidToken(": Invalid signature") from None
 
 
@@ -122,7 +122,7 @@ def parse_token(text: str) -> Token:
         expires_at_s=_integer(claims, "exp", _U64_MAX),
         algorithm=algorithm,
         _signed=f"{parts[0]}.{parts[1]}".encode(),
-        _signature=parts[2],
+        _signature=_base64(parts[2], "signature"),
     )
 
 
@@ -135,12 +135,19 @@ def _integer(claims: dict[str, Any], name: str, most: int) -> int:
 
 def _json_object(part: str, name: str) -> dict[str, Any]:
     try:
-        value = orjson.loads(_decode(part))
-    except (ValueError, binascii.Error) as error:
+        value = orjson.loads(_base64(part, name))
+    except orjson.JSONDecodeError as error:
         raise InvalidToken(f": invalid {name}: {error}") from None
     if not isinstance(value, dict):
         raise InvalidToken(f": invalid {name}: expected a JSON object")
     return value
+
+
+def _base64(part: str, name: str) -> bytes:
+    try:
+        return _decode(part)
+    except binascii.Error as error:
+        raise InvalidToken(f": invalid {name}: {error}") from None
 
 
 def _encode(raw: bytes) -> str:

@@ -70,6 +70,8 @@ class SignedTwin:
         if not isinstance(relays, list) or not all(isinstance(relay, str) for relay in relays):
             raise BadRequest("`relays` must be a list of texts")
         public_key = None if value.get("pk") is None else _hex(value, "pk", PUBLIC_KEY_BYTES)
+        if public_key is not None and public_key[0] not in (2, 3):
+            raise BadRequest("`pk` must be a compressed secp256k1 point: it starts with 02 or 03")
         twin = Twin(
             id=_integer(value, "id", TWIN_ID_MAX),
             account=_hex(value, "account", ACCOUNT_BYTES),

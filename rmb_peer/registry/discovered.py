@@ -21,8 +21,19 @@ PAUSE_S = 1.0
 class DiscoveredRegistry:
     """Asks the relays in their order until one offers a registry, and then stays with that."""
 
-    def __init__(self, relays: Sequence[str], *, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        relays: Sequence[str],
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        opener: Callable[[str], Registry] = open_registry,
+    ) -> None:
         """Nothing is asked before the first use.
+
+        Args:
+            relays: `ws://` or `wss://` URLs.
+            clock: monotonic seconds.
+            opener: makes a registry of the URL that a relay offers.
 
         Raises:
             BadRequest: there are no relays, or one of them is no relay's URL.
@@ -33,6 +44,7 @@ class DiscoveredRegistry:
             relay_of_url(relay)
         self._relays = list(relays)
         self._clock = clock
+        self._opener = opener
         self._inner: Registry | None = None
         self._failure: RegistryUnavailable | RegistryRefused | None = None
         self._ask_again_at = 0.0
@@ -106,7 +118,7 @@ class DiscoveredRegistry:
         silent: RegistryUnavailable | None = None
         for relay in self._relays:
             try:
-                self._inner = open_registry(await registry_of_relay(relay))
+                self._inner = self._opener(await registry_of_relay(relay))
                 return
             except RegistryRefused as error:
                 refused = refused or error

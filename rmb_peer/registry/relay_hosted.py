@@ -70,13 +70,14 @@ class RelayHostedRegistry:
         """
         if not 1 <= twin_id <= TWIN_ID_MAX:
             return None
+        knowing = self._pins.version(twin_id)
         body = await self._read(f"/twins/{twin_id}")
         if body is None:
             return None
         record = self._parse(body)
         if record.twin.id != twin_id:
             raise self._dishonest(f"asked for twin {twin_id}, it served the record of twin {record.twin.id}")
-        return self._check(record)
+        return self._check(record, asked_knowing=knowing)
 
     async def get_by_account(self, account: bytes) -> Twin | None:
         """The twin of an account; `None` when the host knows none.
@@ -130,9 +131,10 @@ class RelayHostedRegistry:
             feed, after = name, following
             for record in records:
                 try:
-                    yield self._pins.check(record, remember=False)
-                except Dishonest as error:
-                    self._dishonest(str(error))
+                    twin = self._check(self._parse(record), remember=False)
+                except RegistryUnavailable:
+                    continue  # logged; the others may be good
+                yield twin
             if len(records) < _BATCH:
                 await asyncio.sleep(pause_s)
 
@@ -165,19 +167,19 @@ class RelayHostedRegistry:
             raise self._unusable(reply)
         return twin_id
 
-    async def _changes(self, after: int | None) -> tuple[str, int, list[SignedTwin]]:
+    async def _changes(self, after: int | None) -> tuple[str, int, list[Any]]:
         query = {"limit": str(_BATCH)} if after is None else {"after": str(after), "limit": str(_BATCH)}
         body = await self._read("/changes", query, _BATCH_BYTES_MAX)
         match body:
             case {"feed": str(feed), "next": int(following), "twins": list(twins)} if len(twins) <= _BATCH:
-                return feed, following, [self._parse(twin) for twin in twins]
+                return feed, following, twins
         raise RegistryUnavailable(f"{self._http.base} offers no changes of twins")
 
     async def _read(self, path: str, query: dict[str, str] | None = None, bytes_max: int = 64 * 1024) -> Any:
         """The body of an answer to GET; `None` when the host says that there is no such thing."""
         reply = await self._http.request("GET", path, query=query, answer_bytes_max=bytes_max)
-        if reply.status == 404 and reply.error is not None:
-            return None
+        if reply.status == 404 and isinstance(reply.body, dict) and reply.body.get("absent") is True:
+            return None  # any other 404 comes from a server that is no registry
         if reply.status != 200:
             raise self._unusable(reply)
         return reply.body
@@ -197,11 +199,11 @@ class RelayHostedRegistry:
         try:
             return SignedTwin.from_json(value)
         except BadRequest as error:
-            raise RegistryUnavailable(f"{self._http.base} served a record that cannot be read: {error}") from None
+            raise self._dishonest(f"a record cannot be read: {error}") from None
 
-    def _check(self, record: SignedTwin) -> Twin:
+    def _check(self, record: SignedTwin, *, asked_knowing: int | None = None, remember: bool = True) -> Twin:
         try:
-            return self._pins.check(record)
+            return self._pins.check(record, asked_knowing=asked_knowing, remember=remember)
         except Dishonest as error:
             raise self._dishonest(str(error)) from None
 

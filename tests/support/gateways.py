@@ -6,7 +6,7 @@ import json
 import os
 import random
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -73,11 +73,17 @@ class Node:
         assert isinstance(value, dict)
         return value
 
-    async def until_idle(self) -> None:
-        """Wait until nothing is under way in this gateway."""
+    async def until(self, condition: Callable[[], object]) -> None:
+        """Wait until something is true that another task makes true."""
         async with asyncio.timeout(WAIT_S):
-            while not (self.pool.idle and self.downstream.idle and not self.upstream.in_flight):
+            while not condition():
                 await asyncio.sleep(0.002)
+
+    async def until_idle(self) -> None:
+        """Wait until what was pushed has been taken, and nothing is under way in this gateway."""
+        lists = self.memory.lists
+        await self.until(lambda: not lists.get(keys.LOCAL_REQUESTS) and not lists.get(keys.LOCAL_REPLIES))
+        await self.until(lambda: self.pool.idle and self.downstream.idle and not self.upstream.in_flight)
         await self.conclusions.flush()
 
     def signed(self, envelope: Envelope, receiver: Twin) -> Envelope:

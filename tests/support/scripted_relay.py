@@ -1,7 +1,7 @@
 """A relay of the existing protocol (rmb.1), small enough to be told how to misbehave.
 
-It checks tokens, forwards binary frames to whoever is connected, and remembers everything. It is written from the
-specification and shares no code with `relay/`, so that the gateway is tested against a relay that is not its sibling.
+It reads tokens, forwards binary frames or keeps them for who is not connected, and remembers everything. It is written
+from the specification and shares no code with `relay/`: the gateway is tested against a relay that is not its sibling.
 """
 
 import asyncio
@@ -39,6 +39,7 @@ class ScriptedRelay:
         self.refuse: tuple[HTTPStatus, str] | None = None
         self._server: Server | None = None
         self._changed = asyncio.Condition()
+        self._kept: dict[int, list[bytes]] = {}
         self.port = 0
 
     @property
@@ -92,6 +93,8 @@ class ScriptedRelay:
         self.connections[twin] = connection
         self.accepted += 1
         await self._notify()
+        for frame in self._kept.pop(twin, []):
+            await connection.send(frame)
         try:
             async for frame in connection:
                 assert isinstance(frame, bytes)
@@ -109,7 +112,9 @@ class ScriptedRelay:
         await self._notify()
         if not self.swallow(envelope):
             target = self.connections.get(envelope.destination.twin)
-            if target is not None:
+            if target is None:
+                self._kept.setdefault(envelope.destination.twin, []).append(frame)
+            else:
                 await target.send(frame)
 
     async def _notify(self) -> None:

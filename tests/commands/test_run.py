@@ -1,0 +1,124 @@
+"""`rmb-peer` as a process: wrong usage, missing parts, stopping, secrets."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.support.programs import GatewayProgram, RelayProgram, new_secret, running
+from tests.support.services import valkey
+
+SEED = "0x" + "11" * 32
+
+
+def run(
+    *arguments: str, env: dict[str, str] | None = None, cwd: Path | None = None
+) -> subprocess.CompletedProcess[str]:
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("RMB_")}
+    return subprocess.run(
+        [sys.executable, "-m", "rmb_peer", *arguments],
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+        stdin=subprocess.DEVNULL,
+        env={**clean, "PYTHONPATH": str(Path.cwd()), **(env or {})},
+        cwd=cwd,
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        ([], "mnemonic"),
+        (["--mnemonic", "//Alice"], "derivation paths"),
+        (["--mnemonic", "one two three"], "this one has 3"),
+        (["-m", SEED, "-k", "rsa"], "key-type must be one of"),
+        (["-m", SEED, "--relay", "http://x"], "is not a relay URL"),
+        (["-m", SEED, *(word for n in range(5) for word in ("--relay", f"ws://r{n}"))], "should not exceed 4"),
+        (["-m", SEED, "-s", "wss://tfchain.example.org"], "tfchain"),
+        (["-m", SEED, "--config", "missing.toml"], "cannot read the configuration"),
+        (["-m", SEED, "--registry", "ftp://x"], "is not a registry"),
+        (["-m", SEED, "--redis", "embedded:x"], "embedded:PORT"),
+        (["--no-such-flag"], "unrecognized arguments"),
+    ],
+)
+async def test_wrong_usage_is_exit_code_2_and_one_clear_line(tmp_path: Path, arguments: list[str], text: str) -> None:
+    """No traceback, no secret, and words that say what to change."""
+    async with valkey(tmp_path / "store", port=0) as (store, _):
+        result = run(*arguments, env={"RMB_REDIS": store.url} if "--redis" not in arguments else None, cwd=tmp_path)
+    assert result.returncode == 2, result.stderr
+    assert text in result.stderr
+    assert "Traceback" not in result.stderr
+    assert "11" * 32 not in result.stderr
+
+
+def test_no_redis_is_exit_code_1_and_says_where(tmp_path: Path) -> None:
+    """The URL without its password, and the flag to change it."""
+    result = run("-m", SEED, "--redis", "redis://user:hidden@127.0.0.1:1/0", "--registry", "memory:", cwd=tmp_path)
+    assert result.returncode == 1
+    assert "no Redis at redis://127.0.0.1:1/0" in result.stderr
+    assert "--redis" in result.stderr
+    assert "hidden" not in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+async def test_no_twin_without_update(tmp_path: Path) -> None:
+    """With --no-update an unknown account ends the program with the known text (spec rmb 7.3)."""
+    async with valkey(tmp_path, port=0) as (store, _):
+        result = run("-m", SEED, "--redis", store.url, "--registry", "memory:", "--no-update")
+    assert result.returncode == 1
+    assert "no twin found on this network with given key" in result.stderr
+
+
+def test_help_and_version() -> None:
+    """Help has examples and names every command."""
+    text = run("--help").stdout
+    for word in ("examples:", "dev", "call", "serve", "keys", "twin", "--mnemonic-file", "--no-update", "exit codes"):
+        assert word in text
+    assert run("--version").stdout.startswith("rmb-peer ")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+async def test_signals_stop_it_in_order(tmp_path: Path, number: signal.Signals) -> None:
+    """Exit code 0, "stopped" as the last word, and the secret in no line."""
+    secret = new_secret()
+    relay = RelayProgram(tmp_path / "relay")
+    async with running(relay), valkey(tmp_path / "store", port=0) as (store, _):
+        gateway = GatewayProgram([relay.url], store.url, secret, "-dd")
+        await gateway.start()
+        await gateway.connected()
+        assert secret not in Path(f"/proc/{gateway.pid}/cmdline").read_text()
+        assert await gateway.stop(number) == 0
+        assert gateway.events[-1]["event"] == "stopped"
+        assert secret[2:] not in str(gateway.events)
+
+
+async def test_a_gateway_waits_for_its_relay(tmp_path: Path) -> None:
+    """Started before its relay, it says what it waits for, connects when it can, and can be stopped meanwhile."""
+    relay = RelayProgram(tmp_path / "relay")
+    await relay.start()
+    await relay.stop()
+    async with valkey(tmp_path / "store", port=0) as (store, _):
+        gateway = GatewayProgram([relay.url], store.url, new_secret())
+        await super(GatewayProgram, gateway).start()
+        await gateway.event("waiting for the registry of twins")
+        async with running(relay):
+            await gateway.connected()
+            assert await gateway.stop() == 0
+        await super(GatewayProgram, gateway).start()
+        await gateway.event("waiting for the registry of twins")
+        assert await gateway.stop() == 0
+
+
+async def test_an_embedded_store(tmp_path: Path) -> None:
+    """`--redis embedded:0` needs no Redis; what was taken is still there after a kill and a new start."""
+    relay = RelayProgram(tmp_path / "relay")
+    async with running(relay):
+        gateway = GatewayProgram([relay.url], "embedded:0", new_secret(), "--data", str(tmp_path / "data"))
+        async with running(gateway):
+            line = await gateway.event("gateway runs")
+            assert str(line["redis"]).startswith("redis://127.0.0.1:")

@@ -1,0 +1,178 @@
+"""Real processes: relay with its registry, gateways, Valkeys; programs that only push and pop."""
+
+import asyncio
+import base64
+import os
+from pathlib import Path
+
+import pytest
+
+from tests.support.programs import network, payload, site
+
+SR25519: tuple[str, ...] = ()
+ED25519 = ("--key-type", "ed25519")
+
+
+@pytest.mark.parametrize("flags", [(SR25519, ED25519), (ED25519, SR25519)])
+async def test_a_message_crosses_and_its_answer_comes_back(
+    tmp_path: Path, flags: tuple[tuple[str, ...], tuple[str, ...]]
+) -> None:
+    """Both key types, each as requester and as responder; sealed both ways."""
+    async with network(tmp_path, *flags) as net:
+        a, b = net.sites
+        await a.push(b.twin, dat=base64.b64encode(b"ping").decode())
+        request = await b.pop("msgbus.test.echo")
+        assert (request["src"], payload(request)) == (str(a.twin), b"ping")
+        await b.respond(request, b"pong")
+        response = await a.pop()
+        assert (response["ref"], response["src"], response["err"]) == ("my-ref", str(b.twin), None)
+        assert payload(response) == b"pong"
+        await a.push(b.twin, cmd="rmb.version")
+        assert payload(await a.pop()) == b'"0.1.0"'
+        await a.push(4711)
+        assert (await a.pop())["err"] == {"code": 103, "message": "unknown twin id '4711'"}
+
+
+async def test_two_clients_two_services_and_several_destinations(tmp_path: Path) -> None:
+    """Everything at once on three gateways: each client gets exactly the answers to its own requests."""
+    async with network(tmp_path, SR25519, SR25519, ED25519) as net:
+        for place in net.sites:
+            twin = str(place.twin).encode()
+            place.serve("test.upper", bytes.upper)
+            place.serve("test.who", lambda _, twin=twin: twin)  # type: ignore[misc]
+        everybody = [place.twin for place in net.sites]
+
+        async def client(number: int) -> None:
+            place = net.sites[number % 2]
+            ret = f"client-{number}"
+            for index in range(50):
+                text = base64.b64encode(b"%d-%d" % (number, index)).decode()
+                await place.push(everybody[2], ret=ret, ref=f"u{index}", cmd="test.upper", dat=text)
+                await place.push(*everybody, ret=ret, ref=f"w{index}", cmd="test.who")
+            answers = [await place.pop(ret) for _ in range(50 * 4)]
+            assert all(answer["err"] is None for answer in answers)
+            uppers = {a["ref"]: payload(a) for a in answers if a["ref"].startswith("u")}
+            assert uppers == {f"u{index}": b"%d-%d" % (number, index) for index in range(50)}
+            whos = {(a["ref"], a["src"], payload(a)) for a in answers if a["ref"].startswith("w")}
+            assert whos == {(f"w{index}", str(t), str(t).encode()) for index in range(50) for t in everybody}
+
+        await asyncio.gather(*(client(number) for number in range(4)))
+
+
+async def test_an_offline_receiver_gets_its_messages_when_it_comes_back(tmp_path: Path) -> None:
+    """The relay keeps messages for a gateway that is away, oldest first."""
+    async with network(tmp_path, SR25519, SR25519) as net:
+        a, b = net.sites
+        assert await b.gateway.stop() == 0
+        for number in range(100):
+            await a.push(b.twin, ref=str(number), cmd="test.later", dat=base64.b64encode(b"%d" % number).decode())
+        await a.push(b.twin, tag="fail-fast")
+        refused = await a.pop()
+        assert (refused["src"], refused["err"]) == ("0", {"code": 0, "message": "destination offline"})
+        await b.gateway.start()
+        assert [payload(await b.pop("msgbus.test.later")) for _ in range(100)] == [b"%d" % n for n in range(100)]
+
+
+@pytest.mark.parametrize("how", ["stop", "kill"])
+async def test_a_relay_restart_in_the_middle_loses_nothing(tmp_path: Path, how: str) -> None:
+    """Requests go on being pushed while the relay is stopped or killed and started again; all are answered."""
+    async with network(tmp_path, SR25519, ED25519) as net:
+        a, b = net.sites
+        b.serve("test.echo")
+        count = 600
+
+        async def push_all() -> None:
+            for number in range(count):
+                await a.push(b.twin, ref=str(number))
+                if number % 20 == 0:
+                    await asyncio.sleep(0.01)  # spreads the requests over the restart
+
+        pushing = asyncio.create_task(push_all())
+        while await a.redis.llen("my-ret") < 50:
+            await asyncio.sleep(0.01)  # polls real processes
+        await (net.relay.stop() if how == "stop" else net.relay.kill())
+        await net.relay.start()
+        await pushing
+        answers = [await a.pop() for _ in range(count)]
+        assert {answer["ref"] for answer in answers} == {str(number) for number in range(count)}
+        assert all(answer["err"] is None for answer in answers)
+
+
+async def test_a_killed_gateway_finishes_what_it_had_taken(tmp_path: Path) -> None:
+    """SIGKILL in the middle of sending: after a restart every request is answered, each service call happens once."""
+    async with network(tmp_path, SR25519, ED25519) as net:
+        a, b = net.sites
+        count = 2000
+        requests = [a.push(b.twin, ref=str(number), exp=300) for number in range(count)]
+        await asyncio.gather(*requests)
+        while await b.redis.llen("msgbus.test.echo") < 50:
+            await asyncio.sleep(0.001)  # polls real processes
+        await a.gateway.kill()
+        await a.gateway.start()
+        seen: list[str] = []
+        while len(seen) < count:
+            request = await b.pop("msgbus.test.echo")
+            seen.append(request["ref"])
+            await b.respond(request)
+        assert len(set(seen)) == count
+        answers = [await a.pop() for _ in range(count)]
+        assert {answer["ref"] for answer in answers} == {str(number) for number in range(count)}
+        assert await b.redis.llen("msgbus.test.echo") == 0
+        while await a.redis.xlen("rmb:outbox"):
+            await asyncio.sleep(0.01)  # polls a real process
+
+
+@pytest.mark.parametrize("size", [64 * 1024, 4 * 1024 * 1024])
+async def test_large_payloads_cross(tmp_path: Path, size: int) -> None:
+    """Every byte arrives, both ways."""
+    async with network(tmp_path, SR25519, ED25519) as net:
+        a, b = net.sites
+        b.serve("test.echo")
+        data = os.urandom(size)
+        await a.push(b.twin, dat=base64.b64encode(data).decode())
+        assert payload(await a.pop()) == data
+
+
+async def test_a_payload_over_the_limit_gets_a_clear_error(tmp_path: Path) -> None:
+    """Too large to carry: code 413 with both sizes; the next request is served."""
+    async with network(tmp_path, SR25519, SR25519) as net:
+        a, b = net.sites
+        b.serve("test.echo")
+        await a.push(b.twin, dat=base64.b64encode(bytes(16 * 1024 * 1024 + 1)).decode())
+        error = (await a.pop())["err"]
+        assert error["code"] == 413
+        assert "16777217 bytes" in error["message"]
+        assert "16777216 bytes" in error["message"]
+        await a.push(b.twin)
+        assert (await a.pop())["err"] is None
+
+
+@pytest.mark.slow
+async def test_ten_thousand_requests_and_none_missing(tmp_path: Path) -> None:
+    """Every reference comes back exactly once, with the right payload and without an error."""
+    async with network(tmp_path, SR25519, ED25519) as net:
+        a, b = net.sites
+        b.serve("test.echo")
+        count = 10_000
+
+        async def push_all() -> None:
+            for number in range(count):
+                # A `ret` list holds 10,000 answers: keep pushing ahead of popping by less than that.
+                await a.push(b.twin, ref=str(number), exp=600, dat=base64.b64encode(b"%d" % number).decode())
+
+        pushing = asyncio.create_task(push_all())
+        answers = [await a.pop(timeout_s=60) for _ in range(count)]
+        await pushing
+        assert {answer["ref"]: payload(answer) for answer in answers} == {str(n): b"%d" % n for n in range(count)}
+        assert all(answer["err"] is None for answer in answers)
+        assert await a.redis.llen("my-ret") == 0
+
+
+async def test_a_third_gateway_joins_later(tmp_path: Path) -> None:
+    """A twin that registers after others were running is found by them."""
+    async with network(tmp_path, SR25519) as net:
+        (a,) = net.sites
+        async with site(tmp_path / "late", [net.relay.url]) as late:
+            late.serve("test.echo")
+            await a.push(late.twin)
+            assert (await a.pop())["err"] is None

@@ -1,0 +1,134 @@
+"""The gateway and its relays: several at once, dead connections, refusals. Nothing is lost when a connection is."""
+
+import asyncio
+from http import HTTPStatus
+
+import pytest
+
+from rmb_peer.local import keys
+from rmb_peer.registry.memory import MemoryRegistry
+from rmb_peer.transport import relay_link
+from tests.support.gateways import request_json, running_node, two_nodes
+from tests.support.scripted_relay import scripted_relay
+
+
+async def test_what_a_dead_connection_swallowed_is_sent_again() -> None:
+    """Bytes that the kernel took for a connection that then died cost no message, and none comes twice."""
+    async with scripted_relay() as relay, two_nodes(relay.url) as (a, b):
+        relay.connections[a.twin.id].transport.pause_reading()
+        for number in range(20):
+            a.request(b.twin.id, ref=str(number), cmd=f"test.{number}")
+        await a.until(lambda: a.pool._links[0].unconfirmed == 20)
+        assert not relay.received
+        relay.connections[a.twin.id].transport.abort()
+        for number in range(20):
+            await b.popped(f"msgbus.test.{number}")
+        await a.until_idle()
+        assert [envelope.request.command for envelope in relay.received] == [f"test.{n}" for n in range(20)]
+        assert not a.memory.outbox
+
+
+async def test_messages_wait_for_a_relay_that_is_away() -> None:
+    """Requests pushed while no relay is up go out when one comes back, in order."""
+    async with scripted_relay() as relay, two_nodes(relay.url) as (a, b):
+        await relay.stop()
+        await a.until(lambda: not a.pool.anyone_connected.is_set())
+        for number in range(50):
+            a.request(b.twin.id, ref=str(number), cmd=f"test.{number}")
+        await relay.start()
+        for number in range(50):
+            await b.popped(f"msgbus.test.{number}")
+        await a.until_idle()
+        assert not a.memory.outbox
+
+
+async def test_a_second_relay_takes_over() -> None:
+    """When the preferred relay dies, sending moves to the next one that is connected; answers come by either."""
+    registry = MemoryRegistry()
+    async with (
+        scripted_relay() as first,
+        scripted_relay() as second,
+        running_node(registry, [first.url, second.url]) as a,
+        running_node(registry, [first.url, second.url]) as b,
+    ):
+        await second.until(lambda: len(second.connections) == 2)
+        await first.until(lambda: len(first.connections) == 2)
+        a.request(b.twin.id)
+        b.respond(await b.popped("msgbus.test.echo"))
+        await a.popped("my-ret")
+        assert first.received or second.received
+        preferred = first if first.received else second
+        await preferred.stop()
+        a.request(b.twin.id)
+        b.respond(await b.popped("msgbus.test.echo"))
+        assert (await a.popped("my-ret"))["err"] is None
+        await preferred.start()
+
+
+async def test_the_same_message_over_two_relays_is_delivered_once() -> None:
+    """Both links feed one gateway; the copy is recognised (spec rmb 5.7)."""
+    registry = MemoryRegistry()
+    async with (
+        scripted_relay() as first,
+        scripted_relay() as second,
+        running_node(registry, [first.url, second.url]) as b,
+        running_node(registry, [first.url]) as a,
+    ):
+        await first.until(lambda: b.twin.id in first.connections)
+        await second.until(lambda: b.twin.id in second.connections)
+        first.swallow = lambda envelope: True
+        a.request(b.twin.id)
+        await first.until(lambda: first.received)
+        envelope = first.received[0]
+        await first.deliver(b.twin.id, envelope)
+        await second.deliver(b.twin.id, envelope)
+        await b.popped("msgbus.test.echo")
+        await b.until(lambda: b.downstream.counts["repeated"] == 1)
+
+
+async def test_a_refusing_relay_is_tried_again() -> None:
+    """A 401 is no reason to give up: once the relay accepts, messages flow."""
+    registry = MemoryRegistry()
+    async with scripted_relay() as relay:
+        relay.refuse = (HTTPStatus.UNAUTHORIZED, "invalid jwt: jwt has expired")
+        async with running_node(registry, [relay.url], wait_connected=False) as a:
+            await asyncio.sleep(0)  # let the first attempt begin
+            a.request(a.twin.id)
+            relay.refuse = None
+            await a.popped("msgbus.test.echo")
+
+
+async def test_a_silent_connection_is_noticed() -> None:
+    """A relay that stops reading is left for a fresh connection, and nothing is lost."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("rmb_peer.protocol.confirmation.DEAD_S", 0.3)
+        patch.setattr("rmb_peer.protocol.confirmation.PING_IDLE_S", 0.1)
+        async with scripted_relay() as relay, two_nodes(relay.url) as (a, b):
+            before = relay.accepted
+            relay.connections[a.twin.id].transport.pause_reading()
+            a.request(b.twin.id)
+            await relay.until(lambda: relay.accepted > before)
+            await b.popped("msgbus.test.echo")
+
+
+async def test_the_window_bounds_what_is_under_way() -> None:
+    """With a relay that reads nothing, at most one window leaves the outbox's care at a time."""
+    async with scripted_relay() as relay, two_nodes(relay.url) as (a, b):
+        relay.connections[a.twin.id].transport.pause_reading()
+        for _ in range(3 * relay_link.WINDOW_PARCELS):
+            a.memory.push(keys.LOCAL_REQUESTS, request_json(b.twin.id))
+        link = a.pool._links[0]
+        await a.until(lambda: not link.has_room)
+        assert link.unconfirmed == relay_link.WINDOW_PARCELS
+        relay.connections[a.twin.id].transport.resume_reading()
+        for _ in range(3 * relay_link.WINDOW_PARCELS):
+            await b.popped("msgbus.test.echo")
+
+
+async def test_superseded_gateways_do_not_evict_each_other_all_the_time() -> None:
+    """A connection closed because another took its place is not dialled again at once."""
+    async with scripted_relay() as relay, two_nodes(relay.url) as (a, _):
+        await relay.connections[a.twin.id].close(relay_link.SUPERSEDED, "superseded")
+        link = a.pool._links[0]
+        await a.until(lambda: not link.connected)
+        assert link._backoff.next_s() >= relay_link.SUPERSEDED_RETRY_S / 2

@@ -1,0 +1,284 @@
+"""Our programs as real processes, and a small network made of them."""
+
+import asyncio
+import base64
+import json
+import os
+import signal
+import sys
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+from redis.asyncio import Redis
+
+from rmb_peer.embedded.valkey import EmbeddedValkey
+from tests.support.gateways import request_json, response_json
+
+START_S = 30.0
+"""Longest wait for a program to say that it runs; imports on a loaded machine take seconds."""
+
+STOP_S = 15.0
+LOG_LINES_KEPT = 50
+
+
+class Program:
+    """A process of ours that logs JSON lines on standard error.
+
+    Attributes:
+        events: every line so far, parsed; what is no JSON is kept as {"event": line}.
+    """
+
+    def __init__(self, *arguments: str, env: dict[str, str] | None = None) -> None:
+        self.arguments = arguments
+        self.events: list[dict[str, Any]] = []
+        self._env = {**os.environ, **(env or {})}
+        self._process: asyncio.subprocess.Process | None = None
+        self._reader: asyncio.Task[None] | None = None
+        self._changed = asyncio.Condition()
+
+    @property
+    def pid(self) -> int:
+        assert self._process is not None
+        return self._process.pid
+
+    async def start(self) -> None:
+        self.events = []
+        self._process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-m",
+            *self.arguments,
+            env=self._env,
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.DEVNULL,
+            stderr=asyncio.subprocess.PIPE,
+            limit=2**20,
+        )
+        self._reader = asyncio.create_task(self._read())
+
+    async def event(self, text: str, **fields: Any) -> dict[str, Any]:
+        """The first line with this text and these fields, waiting for it."""
+
+        def matches(line: dict[str, Any]) -> bool:
+            return line.get("event") == text and all(line.get(name) == value for name, value in fields.items())
+
+        assert self._reader is not None
+        async with self._changed:
+            try:
+                async with asyncio.timeout(START_S):
+                    await self._changed.wait_for(
+                        lambda: any(map(matches, self.events)) or (self._reader is not None and self._reader.done())
+                    )
+            except TimeoutError:
+                raise AssertionError(f"{self.arguments[0]}: no {text!r} in {self.events[-LOG_LINES_KEPT:]}") from None
+        found = next(filter(matches, self.events), None)
+        assert found is not None, f"{self.arguments[0]} ended: {self.events[-LOG_LINES_KEPT:]}"
+        return found
+
+    async def ended(self) -> int:
+        """The exit code, waiting for the end."""
+        assert self._process is not None
+        assert self._reader is not None
+        async with asyncio.timeout(STOP_S):
+            code = await self._process.wait()
+            await self._reader
+        return code
+
+    async def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
+        """Send a signal and wait for the end."""
+        assert self._process is not None
+        if self._process.returncode is None:
+            self._process.send_signal(number)
+        return await self.ended()
+
+    async def kill(self) -> None:
+        """SIGKILL: no chance to write anything."""
+        await self.stop(signal.SIGKILL)
+
+    async def _read(self) -> None:
+        assert self._process is not None
+        assert self._process.stderr is not None
+        while line := await self._process.stderr.readline():
+            try:
+                value = json.loads(line)
+            except ValueError:
+                value = {"event": line.decode(errors="replace").rstrip()}
+            async with self._changed:
+                self.events.append(value)
+                self._changed.notify_all()
+        async with self._changed:
+            self._changed.notify_all()
+
+
+class RelayProgram(Program):
+    """`rmb-relay` with its data folder; keeps its port over restarts."""
+
+    def __init__(self, folder: Path, *flags: str, port: int = 0) -> None:
+        self.folder = folder
+        self.port = port
+        self.flags = flags
+        super().__init__("relay")
+
+    @property
+    def url(self) -> str:
+        return f"ws://localhost:{self.port}"
+
+    async def start(self) -> None:
+        self.arguments = (
+            "relay",
+            "--listen",
+            f"127.0.0.1:{self.port}",
+            "--data",
+            str(self.folder),
+            "--log-format",
+            "json",
+            *self.flags,
+        )
+        await super().start()
+        listening = await self.event("listening")
+        self.port = int(str(listening["address"]).rpartition(":")[2])
+
+
+class GatewayProgram(Program):
+    """`rmb-peer` with an identity and a store of its own."""
+
+    def __init__(self, relay_urls: list[str], redis_url: str, secret: str, *flags: str) -> None:
+        relays = [word for url in relay_urls for word in ("--relay", url)]
+        super().__init__(
+            "rmb_peer",
+            "--redis",
+            redis_url,
+            *relays,
+            "--log-format",
+            "json",
+            *flags,
+            env={"RMB_MNEMONIC": secret},
+        )
+        self.twin = 0
+
+    async def start(self) -> None:
+        await super().start()
+        self.twin = int((await self.event("gateway runs"))["twin"])
+
+    async def connected(self) -> None:
+        await self.event("now connected")
+
+
+class Site:
+    """One gateway, its Valkey, and what local programs do there."""
+
+    def __init__(self, gateway: GatewayProgram, store: EmbeddedValkey) -> None:
+        self.gateway = gateway
+        self.store = store
+        self.redis: Any = Redis.from_url(store.url)
+        self._services: list[asyncio.Task[None]] = []
+
+    @property
+    def twin(self) -> int:
+        return self.gateway.twin
+
+    async def push(self, *destinations: int, ret: str = "my-ret", **changes: Any) -> None:
+        """What a client does (spec rmb 5.2)."""
+        await self.redis.lpush("msgbus.system.local", request_json(*destinations, ret=ret, **changes))
+
+    async def pop(self, ret: str = "my-ret", timeout_s: float = 20.0) -> dict[str, Any]:
+        """The oldest entry of a list."""
+        item = await self.redis.brpop(ret, timeout=timeout_s)
+        assert item is not None, f"nothing on {ret} within {timeout_s} s: {self.gateway.events[-20:]}"
+        value = json.loads(item[1])
+        assert isinstance(value, dict)
+        return value
+
+    async def respond(self, request: dict[str, Any], payload: bytes = b'"ok"', **changes: Any) -> None:
+        """What a service does (spec rmb 5.4)."""
+        await self.redis.lpush("msgbus.system.reply", response_json(request, payload, **changes))
+
+    def serve(self, command: str, answer: Callable[[bytes], bytes] = bytes) -> None:
+        """Answer requests in the background until the site is closed."""
+        self._services.append(asyncio.create_task(self._serve(command, answer)))
+
+    async def _serve(self, command: str, answer: Callable[[bytes], bytes]) -> None:
+        client: Any = Redis.from_url(self.store.url)
+        try:
+            while True:
+                item = await client.blmpop(1.0, 1, f"msgbus.{command}", direction="RIGHT", count=100)
+                if item is None:
+                    continue
+                requests = [json.loads(raw) for raw in item[1]]
+                replies = [response_json(r, answer(base64.b64decode(r["dat"]))) for r in requests]
+                await client.lpush("msgbus.system.reply", *replies)
+        finally:
+            await client.aclose()
+
+    async def close(self) -> None:
+        for service in self._services:
+            service.cancel()
+        await asyncio.gather(*self._services, return_exceptions=True)
+        await self.redis.aclose()
+
+
+class Network:
+    """One relay and some sites around it."""
+
+    def __init__(self, relay: RelayProgram, sites: list[Site]) -> None:
+        self.relay = relay
+        self.sites = sites
+
+
+def new_secret() -> str:
+    """A seed for an identity."""
+    return "0x" + os.urandom(32).hex()
+
+
+@asynccontextmanager
+async def running(program: Program) -> AsyncIterator[Program]:
+    """Start a program; stop it at the end whatever happened."""
+    await program.start()
+    try:
+        yield program
+    finally:
+        await program.stop()
+
+
+@asynccontextmanager
+async def site(folder: Path, relay_urls: list[str], *flags: str, secret: str | None = None) -> AsyncIterator[Site]:
+    """A store and a connected gateway."""
+    store = await EmbeddedValkey.start(folder, port=0)
+    try:
+        gateway = GatewayProgram(relay_urls, store.url, secret or new_secret(), *flags)
+        async with running(gateway):
+            await gateway.connected()
+            place = Site(gateway, store)
+            try:
+                yield place
+            finally:
+                await place.close()
+    finally:
+        await store.stop()
+
+
+@asynccontextmanager
+async def network(
+    folder: Path, *gateway_flags: tuple[str, ...], relay_flags: tuple[str, ...] = ()
+) -> AsyncIterator[Network]:
+    """A relay with its registry, and one site for each tuple of flags."""
+    async with AsyncExitStack() as stack:
+        relay = RelayProgram(folder / "relay", *relay_flags)
+        await stack.enter_async_context(running(relay))
+        sites = [
+            await stack.enter_async_context(site(folder / f"site{number}", [relay.url], *flags))
+            for number, flags in enumerate(gateway_flags)
+        ]
+        yield Network(relay, sites)
+
+
+def payload(message: dict[str, Any]) -> bytes:
+    """The decoded `dat` of any message."""
+    return base64.b64decode(message["dat"])
+
+
+def now_s() -> int:
+    """Unix seconds."""
+    return int(time.time())
