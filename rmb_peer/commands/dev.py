@@ -34,7 +34,7 @@ gateways with fresh identities, and an echo service on side B are started as pro
 is started again; any other part that dies ends the whole.
 
 --json: one object: folder, parts (name, pid, address, twin, purpose), examples (shell text by tool), ms, steps (ms,
-part, what), answer, problem (null when the answer is what was sent).
+part, what), again_ms (a second message), answer, problem (null when the answer is what was sent).
 
 exit codes:
   0  stopped by Ctrl-C or SIGTERM; with --once: the message came back
@@ -150,11 +150,17 @@ class _Dev:
             _print_examples(shown, network.twins[1])
         self._following = True
         trip = await round_trip(network.redis_urls[0], network.twins[1], COMMAND, self._recorder)
+        again = trip
+        if trip.problem is None:
+            again = await round_trip(network.redis_urls[0], network.twins[1], COMMAND, self._recorder)
         self._following = False
         if self._arguments.json:
-            print(json.dumps(_as_json(folder, network, shown, trip)), flush=True)
+            print(json.dumps(_as_json(folder, network, shown, trip, again)), flush=True)
         else:
             _print_steps(trip)
+            if again.problem is None:
+                _print_again(again)
+        trip = again
         if trip.problem is not None:
             complain(PROG, f"the message did not come back: {printable(trip.problem)}")
             return EXIT_FAILED
@@ -188,7 +194,9 @@ class _Dev:
             print(text, flush=True)
 
 
-def _as_json(folder: Path, network: "Network", examples: dict[str, str], trip: "RoundTrip") -> dict[str, Any]:
+def _as_json(
+    folder: Path, network: "Network", examples: dict[str, str], trip: "RoundTrip", again: "RoundTrip"
+) -> dict[str, Any]:
     answer = None if trip.answer is None else one_line(trip.answer)
     return {
         "folder": str(folder),
@@ -196,8 +204,9 @@ def _as_json(folder: Path, network: "Network", examples: dict[str, str], trip: "
         "examples": examples,
         "ms": trip.ms,
         "steps": [asdict(step) for step in trip.steps],
+        "again_ms": again.ms,
         "answer": answer,
-        "problem": trip.problem,
+        "problem": again.problem,
     }
 
 
@@ -220,5 +229,10 @@ def _print_steps(trip: "RoundTrip") -> None:
     print("One message, step by step:")
     rows = [("-" if step.ms is None else f"{step.ms:.2f}", step.part, printable(step.what)) for step in trip.steps]
     print_table(("ms", "part", "what it does"), rows, numbers=(0,))
+    print("(Each part notes a step just after it, so neighbouring times may cross.)")
     if trip.answer is not None:
         print(f"\nThere and back in {trip.ms:.1f} ms. The answer: {one_line(trip.answer)}", flush=True)
+
+
+def _print_again(trip: "RoundTrip") -> None:
+    print(f"The same once more, now that both sides know each other's keys: {trip.ms:.1f} ms.", flush=True)
