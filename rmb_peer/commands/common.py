@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 from argparse import ArgumentParser, RawDescriptionHelpFormatter
+from collections.abc import Collection, Sequence
 from types import FrameType
 from typing import Never
 
@@ -87,6 +88,35 @@ def print_fields(fields: dict[str, str]) -> None:
     for name, value in fields.items():
         table.add_row(name, Text(value))
     Console().print(table)
+
+
+def print_table(heads: Sequence[str], rows: Sequence[Sequence[str]], numbers: Collection[int] = ()) -> None:
+    """Rows under heads: with colours on a terminal, else in plain columns.
+
+    Args:
+        heads: one for each column.
+        rows: texts, as many as heads.
+        numbers: columns that are aligned to the right.
+    """
+    if sys.stdout.isatty():
+        from rich.console import Console
+        from rich.table import Table
+        from rich.text import Text
+
+        table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
+        for index, head in enumerate(heads):
+            table.add_column(head, justify="right" if index in numbers else "left", overflow="fold")
+        for row in rows:
+            table.add_row(*map(Text, row))
+        Console().print(table)
+        return
+    widths = [max(len(row[index]) for row in (heads, *rows)) for index in range(len(heads))]
+    for row in (heads, *rows):
+        cells = [
+            cell.rjust(width) if index in numbers else cell.ljust(width)
+            for index, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ]
+        print("  ".join(cells).rstrip())
 
 
 def exit_on_sigterm() -> None:

@@ -17,6 +17,7 @@ from rmb_peer.commands.call import DATA_BYTES_MAX, REPLY_LIST_PREFIX
 from rmb_peer.embedded.valkey import EmbeddedValkey
 from tests.support.gateway_script import response, scripted_gateway
 from tests.support.processes import background, exit_code, run_peer, start_peer
+from tests.support.schemas import faults
 
 
 def _echo(request: dict[str, Any]) -> list[bytes | dict[str, Any]]:
@@ -43,6 +44,7 @@ async def test_the_request_is_exactly_that_of_the_redis_api(redis_url: str, redi
         )
     assert ended.code == 0
     (request,) = seen
+    assert faults("local_request", request) == []
     assert list(request) == ["ver", "ref", "cmd", "exp", "dat", "tag", "dst", "ret", "shm", "now"]
     own = request.pop("ret")
     assert own.startswith(REPLY_LIST_PREFIX)

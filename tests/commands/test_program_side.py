@@ -20,6 +20,7 @@ from rmb_peer.local.program_side import (
 )
 from rmb_peer.protocol.address import Address
 from rmb_peer.protocol.errors import BadRequest
+from tests.support.schemas import faults
 
 OPTIONAL = st.none() | st.text()
 ADDRESSES = st.builds(Address, st.integers(1, 2**32 - 1), OPTIONAL)
@@ -47,6 +48,7 @@ def test_the_gateway_reads_our_answers(
 ) -> None:
     """An answer goes to whoever asked, with payload and schema, or with an error."""
     raw = answer_json(ReturnTo("u-1", str(source), "list"), payload=payload, schema=schema, now_s=9, error=error)
+    assert faults("outgoing_response", json.loads(raw)) == []
     read = parse_response(raw)
     assert (read.uid, read.destination, read.schema, read.now_s, read.error) == ("u-1", source, schema, 9, error)
     assert error or read.payload == payload

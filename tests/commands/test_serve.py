@@ -19,6 +19,7 @@ from redis.asyncio import Redis
 from rmb_peer.cli import main
 from rmb_peer.embedded.valkey import EmbeddedValkey
 from tests.support.processes import background, exit_code, run_peer, start_peer
+from tests.support.schemas import faults
 
 PYTHON = (sys.executable, "-c")
 
@@ -44,7 +45,7 @@ def request(payload: bytes = b"", **fields: Any) -> dict[str, Any]:
 
 
 async def ask(redis: Redis, asked: dict[str, Any] | bytes) -> dict[str, Any]:
-    """Push a request and wait for the answer."""
+    """Push a request and wait for the answer, which keeps to the schema."""
     await redis.lpush("msgbus.x", asked if isinstance(asked, bytes) else json.dumps(asked))
     return await answer(redis)
 
@@ -52,7 +53,9 @@ async def ask(redis: Redis, asked: dict[str, Any] | bytes) -> dict[str, Any]:
 async def answer(redis: Redis) -> dict[str, Any]:
     popped = await redis.brpop(["msgbus.system.reply"], timeout=20)
     assert popped is not None, "no answer"
-    return dict(json.loads(popped[1]))
+    made = json.loads(popped[1])
+    assert faults("outgoing_response", made) == []
+    return dict(made)
 
 
 def data(made: dict[str, Any]) -> bytes:

@@ -14,7 +14,15 @@ Script = Callable[[dict[str, Any]], list[bytes | dict[str, Any]]]
 
 def response(request: dict[str, Any], source: str = "7", **fields: Any) -> dict[str, Any]:
     """An incoming response (spec rmb 5.4) that returns the request's payload, with some fields changed."""
-    made = {"ver": 1, "ref": request["ref"], "dat": request["dat"], "src": source, "shm": None, "now": 1, "err": None}
+    made = {
+        "ver": 1,
+        "ref": request.get("ref"),
+        "dat": request["dat"],
+        "src": source,
+        "shm": None,
+        "now": 1,
+        "err": None,
+    }
     return made | fields
 
 
@@ -30,11 +38,15 @@ async def scripted_gateway(redis: Redis, script: Script) -> AsyncIterator[list[d
             request = json.loads(popped[1])
             seen.append(request)
             for entry in script(request):
-                await redis.lpush(request["ret"], entry if isinstance(entry, bytes) else json.dumps(entry))
+                await redis.lpush(
+                    request["ret"], entry if isinstance(entry, bytes) else json.dumps(entry, separators=(",", ":"))
+                )
 
     task = asyncio.create_task(answer())
     try:
         yield seen
     finally:
         task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
+        (outcome,) = await asyncio.gather(task, return_exceptions=True)
+        if isinstance(outcome, Exception):
+            raise outcome
