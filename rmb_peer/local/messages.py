@@ -9,15 +9,13 @@ from typing import Any
 
 import orjson
 
-from rmb_peer.local import base64_text, keys
+from rmb_peer.local import base64_text, json_fields, keys
 from rmb_peer.protocol.address import TWIN_ID_MAX, Address
 from rmb_peer.protocol.errors import BadRequest
 
 API_VERSION = 1
 REPLY_LIST = keys.LOCAL_REPLIES
 
-_U32_MAX = 2**32 - 1
-_U64_MAX = 2**64 - 1
 _OWN_LISTS = (keys.LOCAL_REQUESTS, keys.LOCAL_REPLIES)
 
 
@@ -77,7 +75,7 @@ def parse_request(raw: bytes) -> OutgoingRequest:
     Raises:
         MalformedMessage: names the field and what it should be.
     """
-    fields = _object(raw)
+    fields = _fields(raw)
     try:
         destinations = fields.get("dst")
         if not isinstance(destinations, list) or not destinations:
@@ -85,17 +83,17 @@ def parse_request(raw: bytes) -> OutgoingRequest:
         for twin in destinations:
             if type(twin) is not int or not 1 <= twin <= TWIN_ID_MAX:
                 raise BadRequest(f"`dst` must be a list of twin ids, each from 1 to {TWIN_ID_MAX}")
-        _integer(fields, "ver", _U64_MAX)
+        json_fields.integer(fields, "ver", json_fields.U64_MAX)
         return OutgoingRequest(
-            reference=_optional_text(fields, "ref"),
-            command=_text(fields, "cmd"),
-            expiration_s=_integer(fields, "exp", _U64_MAX),
-            payload=_payload(fields),
-            tags=_optional_text(fields, "tag"),
+            reference=json_fields.optional_text(fields, "ref"),
+            command=json_fields.text(fields, "cmd"),
+            expiration_s=json_fields.integer(fields, "exp", json_fields.U64_MAX),
+            payload=json_fields.payload(fields),
+            tags=json_fields.optional_text(fields, "tag"),
             destinations=tuple(destinations),
             reply_to=_reply_list(fields),
-            schema=_optional_text(fields, "shm"),
-            now_s=_integer(fields, "now", _U64_MAX),
+            schema=json_fields.optional_text(fields, "shm"),
+            now_s=json_fields.integer(fields, "now", json_fields.U64_MAX),
         )
     except BadRequest as error:
         raise MalformedMessage(
@@ -109,16 +107,16 @@ def parse_response(raw: bytes) -> OutgoingResponse:
     Raises:
         MalformedMessage: names the field and what it should be.
     """
-    fields = _object(raw)
+    fields = _fields(raw)
     try:
-        _integer(fields, "ver", _U64_MAX)
-        error = _error(fields)
+        json_fields.integer(fields, "ver", json_fields.U64_MAX)
+        error = json_fields.error_of(fields)
         return OutgoingResponse(
-            uid=_optional_text(fields, "ref") or "",
-            payload=b"" if error else _payload(fields),
+            uid=json_fields.optional_text(fields, "ref") or "",
+            payload=b"" if error else json_fields.payload(fields),
             destination=_destination(fields),
-            schema=_optional_text(fields, "shm"),
-            now_s=_integer(fields, "now", _U64_MAX),
+            schema=json_fields.optional_text(fields, "shm"),
+            now_s=json_fields.integer(fields, "now", json_fields.U64_MAX),
             error=error,
         )
     except BadRequest as problem:
@@ -188,46 +186,15 @@ def local_error(reference: str | None, code: int, text: str) -> bytes:
     )
 
 
-def _object(raw: bytes) -> dict[str, Any]:
+def _fields(raw: bytes) -> dict[str, Any]:
     try:
-        value = orjson.loads(raw)
-    except orjson.JSONDecodeError as error:
-        raise MalformedMessage(f"not JSON: {error}") from None
-    if not isinstance(value, dict):
-        raise MalformedMessage("not a JSON object")
-    return value
-
-
-def _text(fields: dict[str, Any], name: str) -> str:
-    value = fields.get(name)
-    if not isinstance(value, str):
-        raise BadRequest(f"`{name}` must be a text")
-    return value
-
-
-def _optional_text(fields: dict[str, Any], name: str) -> str | None:
-    value = fields.get(name)
-    if value is not None and not isinstance(value, str):
-        raise BadRequest(f"`{name}` must be a text or null")
-    return value
-
-
-def _integer(fields: dict[str, Any], name: str, most: int) -> int:
-    value = fields.get(name)
-    if type(value) is not int or not 0 <= value <= most:  # bool is an int to isinstance
-        raise BadRequest(f"`{name}` must be an integer from 0 to {most}")
-    return value
-
-
-def _payload(fields: dict[str, Any]) -> bytes:
-    try:
-        return base64_text.decode(_text(fields, "dat"))
-    except ValueError as error:
-        raise BadRequest(f"`dat` is not standard base64: it {error}") from None
+        return json_fields.object_of(raw)
+    except BadRequest as error:
+        raise MalformedMessage(str(error)) from None
 
 
 def _reply_list(fields: dict[str, Any]) -> str:
-    name = _text(fields, "ret")
+    name = json_fields.text(fields, "ret")
     if name in _OWN_LISTS or name.startswith(keys.OWN_PREFIX):
         raise BadRequest("`ret` must not name a queue of the gateway itself")
     return name
@@ -247,18 +214,9 @@ def _readable(fields: dict[str, Any], name: str) -> str | None:
 
 def _destination(fields: dict[str, Any]) -> Address:
     try:
-        return Address.parse(_text(fields, "dst"))
+        return Address.parse(json_fields.text(fields, "dst"))
     except ValueError as error:
         raise BadRequest(f"`dst` must be the `src` of the request: {error}") from None
-
-
-def _error(fields: dict[str, Any]) -> tuple[int, str] | None:
-    value = fields.get("err")
-    if value is None:
-        return None
-    if not isinstance(value, dict):
-        raise BadRequest('`err` must be null or an object {"code": number, "message": text}')
-    return _integer(value, "code", _U32_MAX), _text(value, "message")
 
 
 def _responds_to(fields: dict[str, Any]) -> tuple[Address, str] | None:

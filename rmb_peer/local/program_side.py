@@ -9,7 +9,7 @@ from typing import Any
 
 import orjson
 
-from rmb_peer.local import base64_text
+from rmb_peer.local import base64_text, json_fields
 from rmb_peer.local.keys import LOCAL_REPLIES
 from rmb_peer.protocol.errors import BadRequest
 
@@ -145,10 +145,10 @@ def read_answer(entry: bytes) -> Answer:
     """
     fields = _object(entry)
     return Answer(
-        source=_text(fields, "src"),
-        payload=_payload(fields),
-        schema=_optional_text(fields, "shm"),
-        error=_error(fields.get("err")),
+        source=json_fields.text(fields, "src"),
+        payload=json_fields.payload(fields),
+        schema=json_fields.optional_text(fields, "shm"),
+        error=json_fields.error_of(fields),
     )
 
 
@@ -161,18 +161,20 @@ def read_request(entry: bytes) -> Request:
     return_to: ReturnTo | None = None
     try:
         fields = _object(entry)
-        reference = _text(fields, "ref")
+        reference = json_fields.text(fields, "ref")
         if len(reference) > REFERENCE_CHARS_MAX:
             raise BadRequest(f"`ref` is longer than {REFERENCE_CHARS_MAX} characters")
-        return_to = ReturnTo(reference, _text(fields, "src"), _optional_text(fields, "ret") or LOCAL_REPLIES)
+        return_to = ReturnTo(
+            reference, json_fields.text(fields, "src"), json_fields.optional_text(fields, "ret") or LOCAL_REPLIES
+        )
         return Request(
             return_to=return_to,
-            command=_text(fields, "cmd"),
-            payload=_payload(fields),
-            tags=_optional_text(fields, "tag"),
-            schema=_optional_text(fields, "shm"),
-            timestamp_s=_integer(fields, "now"),
-            expiration_s=_integer(fields, "exp"),
+            command=json_fields.text(fields, "cmd"),
+            payload=json_fields.payload(fields),
+            tags=json_fields.optional_text(fields, "tag"),
+            schema=json_fields.optional_text(fields, "shm"),
+            timestamp_s=json_fields.integer(fields, "now", json_fields.U64_MAX),
+            expiration_s=json_fields.integer(fields, "exp", json_fields.U64_MAX),
         )
     except BadRequest as error:
         raise UnreadableRequest(str(error), return_to) from None
@@ -181,43 +183,4 @@ def read_request(entry: bytes) -> Request:
 def _object(entry: bytes) -> dict[str, Any]:
     if len(entry) > ENTRY_BYTES_MAX:
         raise BadRequest(f"longer than {ENTRY_BYTES_MAX} bytes")
-    try:
-        value = orjson.loads(entry)
-    except orjson.JSONDecodeError as error:
-        raise BadRequest(f"not JSON: {error}") from None
-    if not isinstance(value, dict):
-        raise BadRequest("not a JSON object")
-    return value
-
-
-def _text(fields: dict[str, Any], name: str) -> str:
-    value = fields.get(name)
-    if not isinstance(value, str):
-        raise BadRequest(f"`{name}` must be a text")
-    return value
-
-
-def _optional_text(fields: dict[str, Any], name: str) -> str | None:
-    return None if fields.get(name) is None else _text(fields, name)
-
-
-def _integer(fields: dict[str, Any], name: str) -> int:
-    value = fields.get(name)
-    if type(value) is not int or value < 0:  # bool is an int to isinstance
-        raise BadRequest(f"`{name}` must be an integer of at least 0")
-    return value
-
-
-def _payload(fields: dict[str, Any]) -> bytes:
-    try:
-        return base64_text.decode(_text(fields, "dat"))
-    except ValueError as error:
-        raise BadRequest(f"`dat` is not standard base64: it {error}") from None
-
-
-def _error(value: object) -> tuple[int, str] | None:
-    if value is None:
-        return None
-    if not isinstance(value, dict):
-        raise BadRequest("`err` must be an object or null")
-    return _integer(value, "code"), _text(value, "message")
+    return json_fields.object_of(entry)

@@ -20,7 +20,7 @@ BUILTIN_PREFIX = "rmb."
 
 _RESERVED = ("system", "backlog")
 _UNUSABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")  # controls, and what cannot be written as UTF-8
-_LABEL = r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?"  # RFC 1035, and `_` as in names of containers
+_LABEL = r"[a-z0-9_](?:[a-z0-9_-]*[a-z0-9_])?"  # RFC 1123, and `_` as in names of containers
 _RELAY = re.compile(rf"(?P<host>{_LABEL}(?:\.{_LABEL})*|\[(?P<ipv6>[0-9a-f:]+)\])(?P<port>:[1-9][0-9]{{0,4}})?")
 _PORT_MAX = 65535
 _ON_TFCHAIN = re.compile(r"[a-z0-9.-]+")

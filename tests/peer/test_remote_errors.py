@@ -11,6 +11,7 @@ import pytest
 from rmb_peer.arrivals import CLOCK_SKEW_S_MAX, LIFETIME_S_ACCEPTED
 from rmb_peer.local import keys
 from rmb_peer.protocol.challenge import challenge
+from rmb_peer.protocol.lifetime import LIFETIME_S_MAX
 from rmb_peer.protocol.pb.envelope_pb2 import Envelope
 from rmb_peer.registry.memory import MemoryRegistry
 from tests.support.direct_peer import DirectPeer, direct_peer
@@ -148,7 +149,7 @@ async def test_refused_requests_are_answered(make: Callable[[Scene], Envelope], 
         assert (answer.uid, answer.WhichOneof("message")) == (request.uid, "error")
         assert (answer.error.code, answer.error.message[: len(text)]) == (code, text)
         assert (answer.source.twin, answer.destination.twin) == (s.node.twin.id, s.peer.twin.id)
-        assert (len(answer.cipher), answer.expiration) == (28, min(request.expiration, answer.expiration))
+        assert (len(answer.cipher), answer.expiration) == (28, min(request.expiration, LIFETIME_S_MAX))
         assert len(answer.signature) == 65
         await s.nothing_reached_a_service()
 

@@ -48,6 +48,13 @@ def test_twin_and_session_run_together() -> None:
     assert challenge_text(split) == challenge_text(whole)
 
 
+def test_a_destination_runs_into_the_session_before_it() -> None:
+    """From 7 to 42, or from 7 in session `4` to 2: one challenge (spec 10.2; DESIGN.md says what that allows)."""
+    right = envelope_of({"source": {"twin": 7}, "destination": {"twin": 42}})
+    moved = envelope_of({"source": {"twin": 7, "connection": "4"}, "destination": {"twin": 2}})
+    assert challenge_text(right) == challenge_text(moved)
+
+
 def test_absent_addresses_count_as_zero() -> None:
     """As in the Rust gateway, an absent address adds `0` (spec 2.6)."""
     assert challenge_text(envelope_of({"uid": "u"})) == b"u0000"

@@ -151,6 +151,17 @@ def test_the_empty_message_is_an_envelope() -> None:
     assert envelope.WhichOneof("message") is None
 
 
+def test_crafted_bytes_read_two_ways_are_refused_or_mean_the_same() -> None:
+    """A doubled address is merged and a too wide number is cut; the challenge is made of what was read (DESIGN.md)."""
+    doubled = parse_envelope(WIRE + b"\x32\x02\x08\x2b")  # destination again: twin 43
+    assert destination_of(doubled) == Address(43, "abc")
+    with pytest.raises(InvalidSignature):
+        verify_envelope(doubled, A_ED.account)
+    wide = parse_envelope(WIRE.replace(b"\x2a\x02\x08\x07", b"\x2a\x07\x08\x87\x80\x80\x80\x80\x01"))  # 7 + 2^35
+    assert source_of(wide) == Address(7)
+    verify_envelope(wide, A_ED.account)
+
+
 @given(st.binary(max_size=300) | changed(WIRE))
 def test_noise_never_crashes(data: bytes) -> None:
     """Whatever arrives is error 101, or an envelope that every reader takes or refuses with its own error."""

@@ -3,6 +3,7 @@
 import pytest
 
 from rmb_peer.protocol import errors
+from rmb_peer.protocol.envelope import Envelope
 from rmb_peer.protocol.errors import LocalError, PeerError, RmbError
 from rmb_peer.protocol.token import InvalidToken
 
@@ -30,6 +31,13 @@ TREE = [
         "queue of command 'echo' is full (9 requests wait): try again later",
     ),
     (errors.NotForUs("x"), PeerError, 400, "x"),
+    (errors.ClockSkew("x", Envelope()), PeerError, 102, "envelope validation error: x"),
+    (
+        errors.UnsignedMessage("request"),
+        PeerError,
+        104,
+        "request without a source twin: only errors of a relay come unsigned",
+    ),
     (InvalidToken(" has expired"), PeerError, 401, "invalid jwt: jwt has expired"),
     (errors.BadRequest("x"), LocalError, 400, "x"),
     (errors.BadSecret("x"), LocalError, 400, "x"),

@@ -121,7 +121,7 @@ def test_relay_names(given_: str, name: str) -> None:
         "", " ", "a b", "a/b", "wss://a", "a:", ":80", "a:b", "a:1:2", "::1", "[::1", "::1]", "[]", "[::::]",
         "[1.2.3.4]", "[::ffff:1.2.3.4]", "[::ffff:102:304]", "[fe80::1%eth0]", "[v1.a]", "a:0", "a:65536", "a:99999",
         "a:080", "a:-1", "a:\u0661", ".a", "a.", "a..b", "-a", "a-", "a.-b", "a-.b", "relay.grid.tf.",
-        "b\u00fccher.example", "\u212aelvin", "\u0130", "a\x00b", "a\nb", "\ud800", "x" * 64, ("x" * 50 + ".") * 5,
+        "b\u00fccher.example", "\u212aelvin", "\u0130", "a\x00b", "a\nb", "\ud800", ("x" * 50 + ".") * 5,
     ],
 )  # fmt: skip
 def test_no_relay_names(name: str) -> None:

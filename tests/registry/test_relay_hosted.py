@@ -24,6 +24,7 @@ from rmb_peer.registry.cached import CachedRegistry
 from rmb_peer.registry.relay_hosted import RelayHostedRegistry
 from tests.support.hosted_registry import (
     PATIENCE_S,
+    Listener,
     ScriptedHost,
     hosted,
     record,
@@ -299,15 +300,14 @@ async def test_a_slow_lookup_delays_nobody_else(cheat: Cheat) -> None:
 
 
 async def test_nobody_there() -> None:
-    """A refused connection and a name that cannot be looked up are "unavailable", with the address in the text."""
+    """A refused connection is "unavailable", with the address in the text."""
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
-        port = unused.getsockname()[1]
-        for url in (f"http://127.0.0.1:{port}", f"http://{'x' * 70}.invalid"):
-            registry = RelayHostedRegistry(url)
-            with pytest.raises(RegistryUnavailable, match=f"{url}/registry/v1 did not answer"):
-                await registry.get(7)
-            await registry.close()
+        url = f"http://127.0.0.1:{unused.getsockname()[1]}"
+        registry = RelayHostedRegistry(url)
+        with pytest.raises(RegistryUnavailable, match=f"{url}/registry/v1 did not answer"):
+            await registry.get(7)
+        await registry.close()
 
 
 async def test_a_closed_registry_says_so(cheat: Cheat) -> None:
@@ -384,23 +384,6 @@ async def test_the_last_version_is_reported(cheat: Cheat) -> None:
 
 
 # --- watch ------------------------------------------------------------------------------------------------------------
-
-
-class Listener:
-    """Collects what a registry tells."""
-
-    def __init__(self, registry: RelayHostedRegistry) -> None:
-        self.heard: list[Twin] = []
-        self._task = asyncio.create_task(self._listen(registry))
-
-    async def _listen(self, registry: RelayHostedRegistry) -> None:
-        async for twin in registry.watch():
-            self.heard.append(twin)
-
-    async def stop(self) -> None:
-        """End it."""
-        self._task.cancel()
-        await asyncio.gather(self._task, return_exceptions=True)
 
 
 def feed(name: str, following: int, *records: Any) -> tuple[int, Any]:

@@ -1,0 +1,244 @@
+"""Builds the relay, runs it, stops it in order. The only file here that names concrete classes.
+
+Everything is entered onto one exit stack, so the order of stopping is the order of starting, backwards: no new
+connections; sessions confirm what was read, and are closed; requests end; then the registry, the mailboxes, the store.
+One `TaskGroup` owns the tasks that live as long as the relay; each connection owns its own.
+"""
+
+import asyncio
+import logging
+import secrets
+import socket
+import time
+from contextlib import AsyncExitStack
+from typing import Any, Self
+
+from aiohttp import web
+from redis.asyncio import Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+
+from relay.config import REGISTRY_HOSTED, REGISTRY_NONE, RelayConfig, default_domains
+from relay.delivery import Delivery
+from relay.intake import Exchange
+from relay.limits import WINDOW_S, RateLimiter
+from relay.listening import address_of, listen, local_address_of, raise_open_files
+from relay.lookup import NoTwins, TwinLookup
+from relay.mailboxes import MailboxFailed
+from relay.metrics import Metrics
+from relay.redis_mailboxes import RedisMailboxes
+from relay.server import Server
+from relay.sessions import Sessions
+from rmb_peer import __version__
+from rmb_peer.embedded.valkey import EmbeddedServerFailed, EmbeddedValkey
+from rmb_peer.logs import event, get_logger
+from rmb_peer.protocol.errors import LocalError
+
+PROTOCOLS = ("rmb.1",)
+"""What clients may speak: one envelope per binary message."""
+
+REGISTRY_PATH = "/registry/v1"
+
+STORE_TIMEOUT_S = 5.0
+"""A store that takes longer for one answer is treated as gone; a guess."""
+
+STORE_CONNECT_S = 2.0
+"""A guess; the store is close by."""
+
+DRAIN_S_MAX = 8.0
+"""How long stopping waits for sessions: a last pong, a closing handshake, look-ups. A guess."""
+
+REQUESTS_S_MAX = 2.0
+"""How long stopping waits for requests that are being answered; a guess."""
+
+KEEPALIVE_S = 600.0
+"""How long an idle HTTP connection stays open (spec rmb 6.1)."""
+
+_LOG = get_logger("relay")
+
+
+class StartFailed(LocalError):
+    """The relay cannot start; the text says what to change."""
+
+
+class RelayApp:
+    """One relay: `async with RelayApp(config) as relay: ...`.
+
+    Attributes:
+        address: `host:port` that it listens on.
+        url: where a client on this machine connects, `ws://host:port`.
+        metrics: its counters.
+    """
+
+    def __init__(self, config: RelayConfig, *, lookup: TwinLookup | None = None) -> None:
+        """Prepare; nothing happens before it is entered.
+
+        Args:
+            config: what the operator decided.
+            lookup: answers who is twin N, instead of what `config.registry` says.
+        """
+        self._config = config
+        self._lookup = lookup
+        self._stack = AsyncExitStack()
+        self.address = ""
+        self.url = ""
+        self.metrics = Metrics()
+
+    async def __aenter__(self) -> Self:
+        """Start.
+
+        Raises:
+            StartFailed: it cannot.
+        """
+        try:
+            await self._start(self._stack)
+        except BaseException:
+            await self._stack.aclose()
+            raise
+        return self
+
+    async def __aexit__(self, *exc_info: Any) -> None:
+        """Stop, in order."""
+        await self._stack.aclose()  # without the exception: the task group would wrap it
+
+    async def _start(self, stack: AsyncExitStack) -> None:
+        config = self._config
+        raise_open_files()
+        listener = self._listen()
+        stack.callback(listener.close)
+        port = listener.getsockname()[1]
+        domains = frozenset(config.domains) or default_domains(port)
+        tasks = await stack.enter_async_context(asyncio.TaskGroup())
+        store_url = config.redis_url or await self._start_store(stack, tasks)
+        mailboxes = await self._open_mailboxes(stack, tasks, store_url)
+        app = web.Application(client_max_size=config.message_bytes_max)
+        lookup = self._lookup or await self._open_lookup(stack, tasks, store_url, app, domains)
+        sessions = Sessions(config.sessions_max)
+        self.metrics.sessions = lambda: len(sessions)
+        limit = config.rate_limit
+        exchange = Exchange(
+            delivery=Delivery(mailboxes, sessions, self.metrics),
+            lookup=lookup,
+            domains=domains,
+            limiter=RateLimiter(limit.frames, limit.bytes, 2 * config.sessions_max) if limit else None,
+            metrics=self.metrics,
+            now_s=time.time,
+        )
+        server = Server(
+            exchange,
+            sessions,
+            mailboxes,
+            rhythm=config.rhythm,
+            message_bytes_max=config.message_bytes_max,
+            well_known=self._well_known(domains),
+        )
+        server.add_to(app)
+        await self._serve(stack, app, server, listener)
+        self.address = address_of(listener)
+        self.url = f"ws://{local_address_of(listener)}"
+        event(_LOG, logging.INFO, "listening", address=self.address, domains=sorted(domains))
+
+    def _listen(self) -> socket.socket:
+        host, port = self._config.listen_host, self._config.listen_port
+        try:
+            return listen(host, port)
+        except OSError as error:
+            shown = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+            raise StartFailed(f"cannot listen on {shown}: {error.strerror or error}") from None
+
+    async def _start_store(self, stack: AsyncExitStack, tasks: asyncio.TaskGroup) -> str:
+        try:
+            valkey = await EmbeddedValkey.start(self._config.data_folder)
+        except (EmbeddedServerFailed, OSError) as error:
+            raise StartFailed(f"cannot start the embedded store: {error}") from None
+        stack.push_async_callback(valkey.stop)
+        tasks.create_task(valkey.keep_running())
+        return valkey.url
+
+    async def _open_mailboxes(self, stack: AsyncExitStack, tasks: asyncio.TaskGroup, url: str) -> RedisMailboxes:
+        client = _connect(url, Retry(NoBackoff(), 0))
+        stack.push_async_callback(client.aclose)
+        mailboxes = RedisMailboxes(client, process=secrets.token_hex(8), on_poison=self._count_poison)
+        try:
+            await mailboxes.ping()
+        except MailboxFailed as error:
+            raise StartFailed(f"cannot use the store given by --redis: {error.__cause__ or error}") from None
+        stack.push_async_callback(mailboxes.close)
+        tasks.create_task(mailboxes.run())
+        return mailboxes
+
+    def _count_poison(self, count: int) -> None:
+        self.metrics.poison += count
+
+    async def _open_lookup(
+        self,
+        stack: AsyncExitStack,
+        tasks: asyncio.TaskGroup,
+        store_url: str,
+        app: web.Application,
+        domains: frozenset[str],
+    ) -> TwinLookup:
+        from rmb_peer.registry.base import Registry
+        from rmb_peer.registry.cached import CachedRegistry
+
+        registry: Registry
+        if self._config.registry == REGISTRY_NONE:
+            event(_LOG, logging.WARNING, "no registry: no twin is known, so nobody can sign in")
+            return NoTwins()
+        if self._config.registry == REGISTRY_HOSTED:
+            from relay.registry_api import add_registry_routes
+            from relay.registry_store import RegistryStore
+
+            client = _connect(store_url)
+            stack.push_async_callback(client.aclose)
+            registry = store = RegistryStore(client)
+            add_registry_routes(app, store, audience_names=domains)
+        else:
+            from rmb_peer.registry.opening import open_registry
+
+            registry = await open_registry(self._config.registry)
+        cached = CachedRegistry(registry)
+        stack.push_async_callback(cached.close)
+        follower = tasks.create_task(cached.follow())
+        stack.callback(follower.cancel)
+        return cached
+
+    def _well_known(self, domains: frozenset[str]) -> dict[str, Any]:
+        limit = self._config.rate_limit
+        rate = None if limit is None else {"count": limit.frames, "bytes": limit.bytes, "window_s": WINDOW_S}
+        return {
+            "protocols": list(PROTOCOLS),
+            "domains": sorted(domains),
+            "limits": {
+                "message_bytes_max": self._config.message_bytes_max,
+                "rate": rate,
+                "sessions_max": self._config.sessions_max,
+            },
+            "registry": REGISTRY_PATH if self._config.registry == REGISTRY_HOSTED else None,
+            "software": f"rmb-relay {__version__}",
+        }
+
+    async def _serve(
+        self, stack: AsyncExitStack, app: web.Application, server: Server, listener: socket.socket
+    ) -> None:
+        runner = web.AppRunner(
+            app,
+            access_log=None,
+            handle_signals=False,
+            keepalive_timeout=KEEPALIVE_S,
+            shutdown_timeout=REQUESTS_S_MAX,
+        )
+        await runner.setup()
+        stack.push_async_callback(runner.cleanup)
+        stack.push_async_callback(server.drain, DRAIN_S_MAX)
+        site = web.SockSite(runner, listener)
+        await site.start()
+        stack.push_async_callback(site.stop)
+
+
+def _connect(url: str, retry: Retry | None = None) -> Redis:
+    options: dict[str, Any] = {} if retry is None else {"retry": retry}
+    try:
+        return Redis.from_url(url, socket_timeout=STORE_TIMEOUT_S, socket_connect_timeout=STORE_CONNECT_S, **options)
+    except ValueError as error:
+        raise StartFailed(f"--redis is no URL of a store: {error}") from None

@@ -1,0 +1,127 @@
+"""Gathers what many tasks want from a store into one round trip at a time.
+
+Everything submitted in one turn of the event loop leaves together; what is submitted while a batch travels leaves in
+the next. One batch at a time also keeps the order. This module refuses to know what the items are.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Generic, TypeVar
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+class Batcher(Generic[Item, Result]):
+    """One queue, one worker. Run `run` as a task."""
+
+    def __init__(
+        self,
+        execute: Callable[[Sequence[Item]], Awaitable[Sequence[Result | Exception]]],
+        size_of: Callable[[Item], int],
+        closed: Callable[[], Exception],
+        *,
+        batch_items_max: int,
+        batch_bytes_max: int,
+        waiting_bytes_max: int,
+    ) -> None:
+        """Set up an idle batcher.
+
+        Args:
+            execute: carries a batch out; one result or exception per item, in order. It raises nothing.
+            size_of: bytes of one item, with whatever overhead it costs to hold.
+            closed: makes the error of items that were not carried out before the end.
+            batch_items_max: items in one batch.
+            batch_bytes_max: a batch ends with the item that reaches this.
+            waiting_bytes_max: `room` waits while more than this is held, in the queue or under way.
+        """
+        self._execute = execute
+        self._size_of = size_of
+        self._closed_error = closed
+        self._batch_items_max = batch_items_max
+        self._batch_bytes_max = batch_bytes_max
+        self._waiting_bytes_max = waiting_bytes_max
+        self._queue: deque[tuple[Item, asyncio.Future[Result]]] = deque()
+        self._held_bytes = 0
+        self._filled = asyncio.Event()
+        self._roomy = asyncio.Event()
+        self._roomy.set()
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self._closed = False
+
+    @property
+    def held_bytes(self) -> int:
+        """Bytes in the queue and under way."""
+        return self._held_bytes
+
+    def submit(self, item: Item) -> "asyncio.Future[Result]":
+        """Queue an item; the future tells how it went."""
+        future: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
+        if self._closed:
+            future.set_exception(self._closed_error())
+            return future
+        self._queue.append((item, future))
+        self._held_bytes += self._size_of(item)
+        if self._held_bytes > self._waiting_bytes_max:
+            self._roomy.clear()
+        self._filled.set()
+        self._idle.clear()
+        return future
+
+    async def room(self) -> None:
+        """Wait until the held bytes are within the bound."""
+        if not self._roomy.is_set():
+            await self._roomy.wait()
+
+    async def idle(self) -> None:
+        """Wait until nothing is queued or under way."""
+        await self._idle.wait()
+
+    async def run(self) -> None:
+        """Carry out batches until cancelled; then what was left fails."""
+        batch: list[tuple[Item, asyncio.Future[Result]]] = []
+        try:
+            while True:
+                await self._filled.wait()
+                batch = self._next_batch()
+                results = await self._execute([item for item, _ in batch])
+                assert len(results) == len(batch)
+                for (_, future), result in zip(batch, results, strict=True):
+                    _settle(future, result)
+                self._release(batch)
+                batch = []
+        finally:
+            self._closed = True
+            for _, future in (*batch, *self._queue):
+                _settle(future, self._closed_error())
+            self._queue.clear()
+            self._roomy.set()
+            self._idle.set()
+
+    def _next_batch(self) -> list[tuple[Item, asyncio.Future[Result]]]:
+        batch: list[tuple[Item, asyncio.Future[Result]]] = []
+        size = 0
+        while self._queue and len(batch) < self._batch_items_max and size < self._batch_bytes_max:
+            batch.append(self._queue.popleft())
+            size += self._size_of(batch[-1][0])
+        if not self._queue:
+            self._filled.clear()
+        return batch
+
+    def _release(self, batch: list[tuple[Item, asyncio.Future[Result]]]) -> None:
+        self._held_bytes -= sum(self._size_of(item) for item, _ in batch)
+        if self._held_bytes <= self._waiting_bytes_max:
+            self._roomy.set()
+        if not self._queue:
+            self._idle.set()
+
+
+def _settle(future: "asyncio.Future[Result]", result: Result | Exception) -> None:
+    if future.done():  # whoever asked was cancelled
+        return
+    if isinstance(result, Exception):
+        future.set_exception(result)
+    else:
+        future.set_result(result)

@@ -1,0 +1,240 @@
+"""The command `rmb-relay`: flags into a `RelayConfig`, then run until told to stop."""
+
+import argparse
+import asyncio
+import signal
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+from pathlib import Path
+from typing import Any, NoReturn
+
+from relay.config import (
+    LISTEN_PORT,
+    REGISTRY_HOSTED,
+    REGISTRY_NONE,
+    USERS_PER_WORKER,
+    WORKERS,
+    RateLimit,
+    RelayConfig,
+)
+from relay.listening import parse_address
+from rmb_peer import __version__
+from rmb_peer.logs import setup_logging
+from rmb_peer.protocol.envelope import MESSAGE_BYTES_MAX
+from rmb_peer.protocol.errors import LocalError
+from rmb_peer.protocol.names import normalize_relay
+
+_EXAMPLES = """\
+examples:
+  rmb-relay
+      on port 8080, for gateways on this machine, with a store and a registry of its own in ./rmb-relay-data
+
+  rmb-relay --domain relay.example.org --listen 127.0.0.1:8080 --data /var/lib/rmb-relay
+      behind a web server that adds TLS and passes everything on, WebSockets included
+
+  rmb-relay -m relay.example.org -r redis://10.0.0.5:6379 --limit 600 67108864
+      mailboxes in a Redis of yours; at most 600 messages and 64 MiB per minute from each twin
+
+TLS is the task of a web server in front, such as Caddy or nginx. SIGTERM and Ctrl-C stop the relay in order: clients
+are told to go elsewhere, and what waits for them is kept."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the relay.
+
+    Args:
+        argv: arguments without the program name; those of the process by default.
+
+    Returns:
+        0 after an orderly stop, 1 if it cannot start, 2 for wrong arguments.
+    """
+    try:
+        config = parse_arguments(argv)
+    except SystemExit as ended:  # argparse has said why
+        return int(ended.code or 0)
+    setup_logging(config.debug, config.log_format)
+    try:
+        with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+            runner.run(_run(config))
+    except LocalError as error:
+        sys.stderr.write(f"rmb-relay: {error}\n")
+        return 1
+    return 0
+
+
+def parse_arguments(argv: Sequence[str] | None) -> RelayConfig:
+    """Flags into a configuration.
+
+    Raises:
+        SystemExit: wrong arguments (2), help or version (0).
+    """
+    parser = _make_parser()
+    flags = parser.parse_args(argv)
+    workers, users, frames_and_bytes = flags.workers, flags.user_per_worker, flags.limit
+    host, port = flags.listen
+    return RelayConfig(
+        domains=tuple(flags.domain or ()),
+        redis_url=flags.redis,
+        data_folder=flags.data,
+        sessions_max=workers * users,
+        listen_host=host,
+        listen_port=port,
+        rate_limit=RateLimit(*frames_and_bytes) if frames_and_bytes else None,
+        registry=flags.registry,
+        message_bytes_max=flags.message_bytes_max,
+        log_format=flags.log_format,
+        debug=flags.debug,
+    )
+
+
+async def _run(config: RelayConfig) -> None:
+    from relay.app import RelayApp
+
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stop.set)
+    async with RelayApp(config):
+        await stop.wait()
+
+
+def _loop_factory() -> Any:
+    """uvloop where it is installed: it carries more messages, and is never required."""
+    try:
+        return import_module("uvloop").new_event_loop
+    except ImportError:
+        return None
+
+
+def _make_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="rmb-relay",
+        description="Carries messages between rmb gateways, and keeps them for gateways that are away.",
+        epilog=_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = parser.add_argument
+    add(
+        "-m",
+        "--domain",
+        action="extend",
+        nargs="+",
+        type=_domain,
+        metavar="NAME",
+        help="names under which twins list this relay, host or host:port; repeatable (default: names of this machine)",
+    )
+    add(
+        "-l",
+        "--listen",
+        type=_address,
+        default=f"[::]:{LISTEN_PORT}",
+        metavar="ADDRESS",
+        help="host:port; port 0 picks a free one, which is in the log line 'listening' (default: %(default)s)",
+    )
+    add(
+        "-r",
+        "--redis",
+        type=_store_url,
+        metavar="URL",
+        help="store for mailboxes: redis://, rediss:// or unix:// (default: one of its own, in the data folder)",
+    )
+    add(
+        "--data",
+        type=Path,
+        default=Path("rmb-relay-data"),
+        metavar="FOLDER",
+        help="where the relay's own store keeps its data (default: ./%(default)s)",
+    )
+    add(
+        "--registry",
+        type=_registry,
+        default=REGISTRY_HOSTED,
+        metavar="WHERE",
+        help=f"who knows the twins: '{REGISTRY_HOSTED}' (this relay), '{REGISTRY_NONE}' (nobody can sign in), or the "
+        "URL of a registry (default: %(default)s)",
+    )
+    add(
+        "--limit",
+        nargs=2,
+        type=_positive,
+        metavar=("COUNT", "SIZE"),
+        help="most messages, and most bytes, that a twin may send per minute (default: no limit)",
+    )
+    add(
+        "--message-bytes-max",
+        type=_positive,
+        default=MESSAGE_BYTES_MAX,
+        metavar="BYTES",
+        help="largest message (default: %(default)s, what other gateways can read)",
+    )
+    add(
+        "-w",
+        "--workers",
+        type=_positive,
+        default=WORKERS,
+        metavar="N",
+        help="workers * users per worker is how many sessions may be connected at once; it means nothing else here "
+        "(default: %(default)s)",
+    )
+    add(
+        "-u",
+        "--user-per-worker",
+        type=_positive,
+        default=USERS_PER_WORKER,
+        metavar="N",
+        help="see --workers (default: %(default)s)",
+    )
+    add("-s", "--substrate", nargs="+", action=_NotYet, help=argparse.SUPPRESS)
+    add(
+        "--log-format",
+        choices=("auto", "json", "text"),
+        default="auto",
+        help="auto is text on a terminal, else one JSON object per line (default: %(default)s)",
+    )
+    add("-d", "--debug", action="count", default=0, help="a line per step of each message; twice shows more")
+    add("-V", "--version", action="version", version=f"rmb-relay {__version__}")
+    return parser
+
+
+class _NotYet(argparse.Action):
+    """A flag of other relays that this one cannot honour: saying so is better than running without."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> NoReturn:
+        parser.error("--substrate: the tfchain registry is not in this version; use --registry")
+
+
+def _checked(kind: str, check: Any) -> Any:
+    def convert(text: str) -> Any:
+        try:
+            return check(text)
+        except (LocalError, ValueError) as error:
+            raise argparse.ArgumentTypeError(str(error)) from None
+
+    convert.__name__ = kind
+    return convert
+
+
+def _read_store_url(text: str) -> str:
+    if not text.startswith(("redis://", "rediss://", "unix://")):
+        raise ValueError("expected redis://host:port, rediss://host:port or unix:///path")
+    return text
+
+
+def _read_positive(text: str) -> int:
+    if not (text.isascii() and text.isdigit()) or len(text) > 18 or int(text) < 1:
+        raise ValueError(f"{text[:20]!r} is no whole number above 0")
+    return int(text)
+
+
+def _read_registry(text: str) -> str:
+    if text in (REGISTRY_HOSTED, REGISTRY_NONE) or ":" in text:
+        return text
+    raise ValueError(f"{text!r} is neither '{REGISTRY_HOSTED}', '{REGISTRY_NONE}' nor a URL")
+
+
+_domain = _checked("name", normalize_relay)
+_address = _checked("address", parse_address)
+_store_url = _checked("url", _read_store_url)
+_positive = _checked("number", _read_positive)
+_registry = _checked("registry", _read_registry)

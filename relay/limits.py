@@ -1,0 +1,78 @@
+"""Rate limits: fixed windows, one pair of counters per twin (spec rmb 6.9). Pure; the time comes in.
+
+All sessions of a twin share its counters. The counters of a twin outlive its connections, so that reconnecting does not
+buy a fresh window; the oldest of those are forgotten when they become too many, those of connected twins never
+(spec rmb 10.13).
+"""
+
+from collections import OrderedDict
+from dataclasses import dataclass
+
+WINDOW_S = 60
+"""Windows start at multiples of this (spec rmb 6.9)."""
+
+
+@dataclass(slots=True)
+class _Counters:
+    window: int = -1
+    frames: int = 0
+    bytes: int = 0
+    sessions: int = 0
+
+
+class RateLimiter:
+    """Counts frames of twins."""
+
+    def __init__(self, frames_max: int, bytes_max: int, absent_twins_max: int) -> None:
+        """Start with fresh windows.
+
+        Args:
+            frames_max: frames of a twin per window.
+            bytes_max: bytes of a twin per window; no single frame may be larger either.
+            absent_twins_max: twins without connection whose counters are kept.
+        """
+        self._frames_max = frames_max
+        self._bytes_max = bytes_max
+        self._absent_twins_max = absent_twins_max
+        self._connected: dict[int, _Counters] = {}
+        self._absent: OrderedDict[int, _Counters] = OrderedDict()
+
+    def __len__(self) -> int:
+        """Twins whose counters are held."""
+        return len(self._connected) + len(self._absent)
+
+    def connect(self, twin: int) -> None:
+        """A session of this twin has begun."""
+        counters = self._connected.get(twin) or self._absent.pop(twin, None) or _Counters()
+        counters.sessions += 1
+        self._connected[twin] = counters
+
+    def disconnect(self, twin: int) -> None:
+        """A session of this twin has ended."""
+        counters = self._connected[twin]
+        counters.sessions -= 1
+        if counters.sessions == 0:
+            self._absent[twin] = self._connected.pop(twin)
+            while len(self._absent) > self._absent_twins_max:
+                self._absent.popitem(last=False)
+
+    def allow(self, twin: int, size: int, now_s: float) -> bool:
+        """Count a frame of a connected twin.
+
+        Args:
+            twin: who sent it.
+            size: its length in bytes.
+            now_s: Unix seconds.
+
+        Returns:
+            whether it is within the limits. Refused frames count, except those that are too large by themselves.
+        """
+        if size > self._bytes_max:
+            return False
+        counters = self._connected[twin]
+        window = int(now_s // WINDOW_S)
+        if window != counters.window:
+            counters.window, counters.frames, counters.bytes = window, 0, 0
+        counters.frames += 1
+        counters.bytes += size
+        return counters.frames <= self._frames_max and counters.bytes <= self._bytes_max

@@ -1,0 +1,93 @@
+"""Every counter of the relay, defined once, and their text form for `/metrics` (spec rmb 6.11).
+
+Names are those that existing dashboards ask for. prometheus-client adds `_total` to every counter, which four of these
+names do not have; so the text of ours is written here, and only the process metrics come from it.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Literal
+
+from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
+
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+
+Eviction = Literal["closed", "back_pressure_timeout", "cancelled"]
+"""Why a session ended: by its client or a lost link; because it did not take what was sent; because we wanted to."""
+
+_WORKER = 'worker="0"'
+"""This process is one worker; the label exists for dashboards that sum over it."""
+
+
+def _no_sessions() -> int:
+    return 0
+
+
+@dataclass(slots=True)
+class Metrics:
+    """Counts. Whoever does something counts it; nothing here acts.
+
+    Attributes:
+        message_rx, message_rx_bytes: envelopes appended to mailboxes.
+        message_tx, message_tx_bytes: envelopes written to connections.
+        evictions: sessions that ended, by reason.
+        refusals: envelopes and requests refused, by a short fixed reason.
+        signins: connections opened.
+        append_failures: appends that the store did not do.
+        confirmations: entries that a client is known to have read.
+        poison: mailbox entries deleted because of their shape.
+        replies_dropped: answers to a client that could neither be stored nor sent.
+        cache_hits, cache_misses: destinations that were known, or had to be looked up.
+        sessions: tells how many are connected.
+    """
+
+    message_rx: int = 0
+    message_rx_bytes: int = 0
+    message_tx: int = 0
+    message_tx_bytes: int = 0
+    evictions: Counter[Eviction] = field(default_factory=Counter)
+    refusals: Counter[str] = field(default_factory=Counter)
+    signins: int = 0
+    append_failures: int = 0
+    confirmations: int = 0
+    poison: int = 0
+    replies_dropped: int = 0
+    cache_hits: int = 0
+    cache_misses: int = 0
+    sessions: Callable[[], int] = _no_sessions
+
+    def _families(self) -> Iterator[tuple[str, str, str, list[tuple[str, int]]]]:
+        def counter(name: str, text: str, value: int) -> tuple[str, str, str, list[tuple[str, int]]]:
+            return name, "counter", text, [("", value)]
+
+        sessions = [(_WORKER, self.sessions())]
+        evictions: tuple[Eviction, ...] = ("closed", "back_pressure_timeout", "cancelled")
+        ended = [(f'reason="{reason}"', self.evictions[reason]) for reason in evictions]
+        refused = [(f'reason="{reason}"', count) for reason, count in sorted(self.refusals.items())]
+        yield "relay_worker_connections", "gauge", "Sessions that are connected.", sessions
+        yield counter("relay_message_rx", "Envelopes appended to mailboxes.", self.message_rx)
+        yield counter("relay_message_rx_bytes", "Their bytes.", self.message_rx_bytes)
+        yield counter("relay_message_tx", "Envelopes written to connections.", self.message_tx)
+        yield counter("relay_message_tx_bytes", "Their bytes.", self.message_tx_bytes)
+        yield "relay_session_evictions_total", "counter", "Sessions that ended.", ended
+        yield "relay_refusals_total", "counter", "Envelopes and requests refused.", refused
+        yield counter("relay_signins_total", "Connections opened.", self.signins)
+        yield counter("relay_append_failures_total", "Appends that the store did not do.", self.append_failures)
+        yield counter("relay_confirmations_total", "Entries that a client is known to have read.", self.confirmations)
+        yield counter("relay_poison_total", "Mailbox entries deleted because of their shape.", self.poison)
+        yield counter("rmb_cache_hits_total", "Destinations that were known.", self.cache_hits)
+        yield counter("rmb_cache_misses_total", "Destinations that had to be looked up.", self.cache_misses)
+        yield counter("relay_replies_dropped_total", "Answers neither stored nor sent.", self.replies_dropped)
+
+    def text(self) -> bytes:
+        """All metrics in Prometheus' text format, version 0.0.4."""
+        lines = []
+        for name, kind, text, samples in self._families():
+            lines += [f"# HELP {name} {text}", f"# TYPE {name} {kind}"]
+            lines += [f"{name}{{{labels}}} {value}" if labels else f"{name} {value}" for labels, value in samples]
+        return ("\n".join(lines) + "\n").encode() + generate_latest(_PROCESS)
+
+
+_PROCESS = CollectorRegistry()
+ProcessCollector(registry=_PROCESS)

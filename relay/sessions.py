@@ -1,0 +1,73 @@
+"""Which sessions are connected to this process. It refuses to know what a connection does.
+
+At most one per (twin, session id). The newest wins: it replaces the older one, which is told, and which can no longer
+remove the entry, because an entry is only ever removed by the registration that made it (spec rmb 6.2, 10.4).
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from relay.feed import Feed
+from rmb_peer.protocol.address import Address
+
+
+class RelayFull(Exception):
+    """As many sessions are connected as may be."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Session:
+    """One registration.
+
+    Attributes:
+        owner: twin and session id.
+        generation: grows with every registration in this process; for logs.
+        feed: what is to be sent to it.
+        supersede: tells the connection that a newer one has taken its place.
+    """
+
+    owner: Address
+    generation: int
+    feed: Feed
+    supersede: Callable[[], None]
+
+
+class Sessions:
+    """The table of live sessions."""
+
+    def __init__(self, sessions_max: int) -> None:
+        """Start empty."""
+        self._sessions_max = sessions_max
+        self._sessions: dict[Address, Session] = {}
+        self._generation = 0
+
+    def __len__(self) -> int:
+        return len(self._sessions)
+
+    def __iter__(self) -> Iterator[Session]:
+        return iter(tuple(self._sessions.values()))
+
+    def get(self, owner: Address) -> Session | None:
+        """The live session with exactly this identity."""
+        return self._sessions.get(owner)
+
+    def register(self, owner: Address, feed: Feed, supersede: Callable[[], None]) -> Session:
+        """Enter a new connection; an older one of the same identity is superseded.
+
+        Raises:
+            RelayFull: there is no room. Taking the place of an older connection needs none.
+        """
+        older = self._sessions.get(owner)
+        if older is None and len(self._sessions) >= self._sessions_max:
+            raise RelayFull
+        self._generation += 1
+        session = Session(owner, self._generation, feed, supersede)
+        self._sessions[owner] = session
+        if older is not None:
+            older.supersede()
+        return session
+
+    def unregister(self, session: Session) -> None:
+        """Remove this registration, if it still stands. Doing so twice is harmless."""
+        if self._sessions.get(session.owner) is session:
+            del self._sessions[session.owner]

@@ -1,0 +1,102 @@
+"""Where an envelope goes: the decision of spec rmb 6.4. No I/O; everything that counts comes in as a value.
+
+This module refuses to know how a decision is carried out.
+"""
+
+from dataclasses import dataclass
+
+from rmb_peer.protocol.address import Address
+from rmb_peer.protocol.envelope import Envelope
+from rmb_peer.protocol.errors import BadRequest
+from rmb_peer.protocol.lifetime import envelope_ttl_s
+from rmb_peer.protocol.names import normalize_relay
+from rmb_peer.protocol.twin import Twin
+
+SESSION_CHARS_MAX = 4096
+"""Longest session id in an address: the longest token is no longer, so nobody can sign in with a longer one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Why an envelope goes nowhere.
+
+    Attributes:
+        reason: short and fixed, for counting.
+        text: what the requester is told; part of the protocol where spec rmb 6.3, 6.4 and 6.8 give it.
+    """
+
+    reason: str
+    text: str
+
+
+RATE_LIMITED = Refusal("rate_limit", "exceeded rate limits, dropping message")
+WRONG_SOURCE = Refusal("wrong_source", "message wrong source")
+MISSING_DESTINATION = Refusal("missing_destination", "message with missing destination")
+LONG_SESSION = Refusal("long_session", f"session id of the destination has more than {SESSION_CHARS_MAX} characters")
+EXPIRED = Refusal("expired", "message has expired")
+UNKNOWN_TWIN = Refusal("unknown_twin", "unknown twin destination")
+NO_RELAY = Refusal("no_relay", "relay info is not set for this twin")
+OFFLINE = Refusal("offline", "destination offline")
+
+STORE_FAILED = "store_failed"
+
+
+def lookup_failed(text: str) -> Refusal:
+    """The registry gave no answer; its text is passed on (spec rmb 6.4, step 2)."""
+    return Refusal("lookup_failed", text)
+
+
+def store_failed(destination: Address, text: str) -> Refusal:
+    """The mailbox did not take it (spec rmb 6.4, step 5)."""
+    return Refusal(STORE_FAILED, f"failed to route message to peer '{destination}': {text}")
+
+
+def foreign(twin: Twin) -> Refusal:
+    """It belongs to other relays, and forwarding to them does not exist yet."""
+    relays = ", ".join(sorted(twin.relays))
+    text = f"destination twin {twin.id} uses other relays ({relays}): this relay does not forward to other relays yet"
+    return Refusal("foreign", text)
+
+
+def refuse_early(envelope: Envelope, destination: Address, now_s: int) -> Refusal | None:
+    """What is wrong with an envelope before it matters where its destination is; `None` if nothing.
+
+    An expired envelope is not worth storing; other relays deliver it and let the receiver find out (spec rmb 10.13).
+    """
+    if destination.twin == 0:
+        return MISSING_DESTINATION
+    if destination.session is not None and len(destination.session) > SESSION_CHARS_MAX:
+        return LONG_SESSION
+    if envelope_ttl_s(envelope, now_s) is None:
+        return EXPIRED
+    return None
+
+
+def refuse_absent(twin: Twin | None, domains: frozenset[str], fail_fast: bool) -> Refusal | None:
+    """Steps 2 to 4: the destination is not connected here; `None` means step 5, store it.
+
+    Args:
+        twin: its record, `None` if it has none.
+        domains: the names of this relay, normalised.
+        fail_fast: whether the sender asked not to store.
+    """
+    if twin is None:
+        return UNKNOWN_TWIN
+    if not twin.relays:
+        return NO_RELAY
+    if not uses_this_relay(twin, domains):
+        return foreign(twin)
+    return OFFLINE if fail_fast else None
+
+
+def uses_this_relay(twin: Twin, domains: frozenset[str]) -> bool:
+    """Whether one of the twin's relays is this one."""
+    return not domains.isdisjoint(twin.relays) or any(_normal(relay) in domains for relay in twin.relays)
+
+
+def _normal(relay: str) -> str | None:
+    """Registries that did not normalise, such as tfchain, may hold anything."""
+    try:
+        return normalize_relay(relay)
+    except BadRequest:
+        return None
