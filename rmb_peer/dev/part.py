@@ -19,8 +19,8 @@ from rmb_peer.secret_source import SECRET_VARIABLE
 LAST_LINES = 20
 """How many lines of a part that died are shown; a stack trace is about that long."""
 
-STOP_S_MAX = 10.0
-"""Longest wait for an orderly stop: a gateway may take 5 s to let messages arrive. Then it is killed."""
+STOP_S_MAX = 15.0
+"""Longest wait for an orderly stop: a relay may take 10 s to part from its sessions. Then it is killed."""
 
 _CHUNK_BYTES = 64 * 1024
 

@@ -286,6 +286,7 @@ async def test_it_waits_for_a_redis_that_is_not_there_yet_and_can_be_stopped() -
         (["x", "--", "/nothing/here"], "program not found, or not executable: /nothing/here"),
         (["system.reply", "--", "cat"], "names a queue of the gateway itself"),
         (["rmb.version", "--", "cat"], "answered by the gateway itself"),
+        (["rmb", "--", "cat"], "answered by the gateway itself"),
         (["x", "--workers", "0", "--", "cat"], "from 1 to 256"),
         (["x", "--workers", "257", "--", "cat"], "from 1 to 256"),
         (["x", "--output-max", "99999999999", "--", "cat"], "expected a whole number"),
