@@ -137,7 +137,12 @@ def test_noise_is_refused_never_crashes(raw: bytes) -> None:
 
 FIELDS = st.dictionaries(
     st.sampled_from(["ver", "ref", "cmd", "exp", "dat", "tag", "dst", "ret", "shm", "now", "err"]),
-    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | TEXTS | st.lists(st.integers()),
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | TEXTS
+    | st.lists(st.integers()),
 )
 
 
