@@ -183,6 +183,7 @@ async def test_malformed_reads(api: Api, path: str, says: str) -> None:
         ({"audience": "x" * 254}, "`audience`"),
         ({"audience": NAME}, "`account` must be 64 hex digits"),
         ({"audience": NAME, "account": "  " * 32}, "`account`"),
+        ({"audience": NAME, "account": "ab" * 31 + "  "}, "`account`"),
         ({"audience": NAME, "account": "zz" * 32}, "`account`"),
         ({"audience": NAME, "account": A.hex()}, "`signature` must be 130 hex digits"),
         ({"audience": NAME, "account": A.hex(), "signature": "73" * 64}, "`signature`"),
