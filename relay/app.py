@@ -27,17 +27,21 @@ from relay.lookup import NoTwins, TwinLookup
 from relay.mailboxes import MailboxFailed
 from relay.metrics import Metrics
 from relay.redis_mailboxes import RedisMailboxes
+from relay.registry_api import add_registry_routes
+from relay.registry_store import RegistryStore
 from relay.server import Server
 from relay.sessions import Sessions
 from rmb_peer import __version__
 from rmb_peer.embedded.valkey import EmbeddedServerFailed, EmbeddedValkey
 from rmb_peer.logs import event, get_logger
 from rmb_peer.protocol.errors import LocalError
+from rmb_peer.registry.base import Registry
+from rmb_peer.registry.cached import CachedRegistry
+from rmb_peer.registry.opening import open_registry
+from rmb_peer.registry.urls import REGISTRY_PATH
 
 PROTOCOLS = ("rmb.1",)
 """What clients may speak: one envelope per binary message."""
-
-REGISTRY_PATH = "/registry/v1"
 
 STORE_TIMEOUT_S = 5.0
 """A store that takes longer for one answer is treated as gone; a guess."""
@@ -178,17 +182,11 @@ class RelayApp:
         app: web.Application,
         domains: frozenset[str],
     ) -> TwinLookup:
-        from rmb_peer.registry.base import Registry
-        from rmb_peer.registry.cached import CachedRegistry
-
         registry: Registry
         if self._config.registry == REGISTRY_NONE:
             event(_LOG, logging.WARNING, "no registry: no twin is known, so nobody can sign in")
             return NoTwins()
         if self._config.registry == REGISTRY_HOSTED:
-            from relay.registry_api import add_registry_routes
-            from relay.registry_store import RegistryStore
-
             client = _connect(store_url)
             stack.push_async_callback(client.aclose)
             registry = store = RegistryStore(client)
@@ -214,9 +212,15 @@ class RelayApp:
                 "rate": rate,
                 "sessions_max": self._config.sessions_max,
             },
-            "registry": REGISTRY_PATH if self._config.registry == REGISTRY_HOSTED else None,
+            "registry": self._offered_registry(),
             "software": f"rmb-relay {__version__}",
         }
+
+    def _offered_registry(self) -> str | None:
+        """Where clients find the registry that this relay uses: a path here, a URL, or nothing they could reach."""
+        if self._config.registry == REGISTRY_HOSTED:
+            return REGISTRY_PATH
+        return self._config.registry if self._config.registry.startswith(("http://", "https://")) else None
 
     async def _serve(
         self, stack: AsyncExitStack, app: web.Application, server: Server, listener: socket.socket

@@ -21,6 +21,7 @@ from relay.intake import Exchange, Intake, printable
 from relay.mailboxes import EntryId, Mailboxes, MailboxFailed, Page
 from relay.metrics import Eviction
 from relay.sessions import RelayFull, Session, Sessions
+from relay.tasks import end as end_tasks
 from relay.websocket import SUPERSEDED, ClientSocket
 from rmb_peer.logs import event, get_logger
 from rmb_peer.protocol.address import Address
@@ -149,10 +150,10 @@ class Connection:
         try:
             end = await self._ended
             self._sessions.unregister(session)
-            await _cancel(*writers)
+            await end_tasks(writers)
             if end.flush:
                 await self._flush(reader)
-            await _cancel(reader)
+            await end_tasks([reader])
             await self._say_goodbye(end, intake)
         finally:
             if self._timer is not None:
@@ -360,9 +361,3 @@ def _how_it_ended(message: WSMessage) -> _End:
     if message.type is WSMsgType.ERROR and isinstance(message.data, WebSocketError):
         return _End(f"WebSocket rules broken: {message.data}", "closed")  # aiohttp has told the client
     return _LOST
-
-
-async def _cancel(*tasks: "asyncio.Task[None]") -> None:
-    for task in tasks:
-        task.cancel()
-    await asyncio.wait(tasks)

@@ -31,6 +31,7 @@ from relay.mailboxes import (
     MailboxFailed,
     Page,
 )
+from relay.tasks import end
 from rmb_peer.logs import event, get_logger
 from rmb_peer.protocol.address import Address
 
@@ -71,17 +72,18 @@ _MARKER_S = 300
 _APPEND = """
 local last = redis.call('GET', KEYS[1])
 if last and string.find(last, ARGV[1] .. ' ', 1, true) == 1 then return last end
-local result = ARGV[1]
+local results = {ARGV[1]}
 for i = 2, #KEYS do
   local data, lifetime = ARGV[2 * i], ARGV[2 * i + 1]
   local id = redis.pcall('XADD', KEYS[i], 'MAXLEN', '~', ARGV[2], '*', '_', data)
   if type(id) == 'table' then
-    result = result .. ' !' .. string.gsub(id['err'], '%s', '\\t')
-  else
-    result = result .. ' ' .. id
-    if redis.call('TTL', KEYS[i]) < tonumber(lifetime) then redis.call('EXPIRE', KEYS[i], lifetime) end
+    id = '!' .. string.gsub(id['err'], '%s', '\\t')
+  elseif redis.call('TTL', KEYS[i]) < tonumber(lifetime) then
+    redis.call('EXPIRE', KEYS[i], lifetime)
   end
+  results[i] = id
 end
+local result = table.concat(results, ' ')
 redis.pcall('SET', KEYS[1], result, 'EX', ARGV[3])
 return result
 """
@@ -149,6 +151,7 @@ class RedisMailboxes:
         self._batch_number = 0
         self._reads = asyncio.Semaphore(READS_MAX)
         self._closing = asyncio.Event()
+        self._calls: set[asyncio.Task[Page | MailboxFailed]] = set()
         self._appends: Batcher[_Append, EntryId] = Batcher(
             self._append_batch,
             lambda item: len(item.data) + ITEM_OVERHEAD_BYTES,
@@ -171,8 +174,7 @@ class RedisMailboxes:
         async with asyncio.TaskGroup() as tasks:
             workers = [tasks.create_task(self._appends.run()), tasks.create_task(self._deletes.run())]
             await self._closing.wait()
-            for worker in workers:
-                worker.cancel()
+            await end([*workers, *self._calls])
 
     def append(self, owner: Address, data: bytes, lifetime_s: int) -> "asyncio.Future[EntryId]":
         """See `Mailboxes.append`."""
@@ -183,13 +185,22 @@ class RedisMailboxes:
         await self._appends.room()
 
     async def read(self, owner: Address, after: EntryId) -> Page:
-        """See `Mailboxes.read`."""
+        """See `Mailboxes.read`. A cancelled caller leaves the call alone: breaking it off would cost a connection."""
+        call = asyncio.create_task(self._read(owner, after))
+        self._calls.add(call)
+        call.add_done_callback(self._calls.discard)
+        page = await asyncio.shield(call)
+        if isinstance(page, MailboxFailed):
+            raise page
+        return page
+
+    async def _read(self, owner: Address, after: EntryId) -> Page | MailboxFailed:
         arguments: list[str | int] = [_id_text(after), PAGE_ENTRIES_MAX, PAGE_BYTES_MAX]
         try:
             async with self._reads:
                 complete, raw = await self._read_script(keys=[key_of(owner)], args=arguments)
         except (RedisError, OSError) as error:
-            raise _failed(error) from error
+            return _failed(error)
         entries, poison = [], []
         for id_bytes, fields in raw:
             if len(fields) == 2 and fields[0] == FIELD:

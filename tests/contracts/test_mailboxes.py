@@ -1,0 +1,167 @@
+"""What every implementation of mailboxes promises (spec rmb 6.7)."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from relay.mailboxes import ENTRIES_MAX, PAGE_BYTES_MAX, PAGE_ENTRIES_MAX, START, EntryId, Mailboxes
+from relay.memory_mailboxes import MemoryMailboxes
+from rmb_peer.protocol.address import Address
+from tests.support.mailboxes import redis_mailboxes
+from tests.support.services import valkey
+
+A, B = Address(7), Address(9)
+
+
+@pytest.fixture(params=["memory", "redis"])
+async def mailboxes(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Mailboxes]:
+    if request.param == "memory":
+        yield MemoryMailboxes()
+        return
+    async with valkey(tmp_path) as (server, _), redis_mailboxes(server.url) as boxes:
+        yield boxes
+
+
+async def append(boxes: Mailboxes, owner: Address, *data: bytes) -> list[EntryId]:
+    return list(await asyncio.gather(*(boxes.append(owner, item, 300) for item in data)))
+
+
+async def read_all(boxes: Mailboxes, owner: Address, after: EntryId = START) -> list[bytes]:
+    found: list[bytes] = []
+    while True:
+        page = await boxes.read(owner, after)
+        assert all(entry.id > after for entry in page.entries)
+        assert page.last == (page.entries[-1].id if page.entries else after)
+        found += [entry.data for entry in page.entries]
+        after = page.last
+        if page.complete:
+            return found
+
+
+async def test_entries_come_back_oldest_first(mailboxes: Mailboxes) -> None:
+    """What was appended in one turn keeps its order, in the ids and in the mailbox."""
+    data = [b"%d" % n for n in range(50)]
+    ids = await append(mailboxes, A, *data)
+    assert ids == sorted(ids) and len(set(ids)) == len(ids)
+    assert await read_all(mailboxes, A) == data
+
+
+async def test_an_unknown_mailbox_is_empty(mailboxes: Mailboxes) -> None:
+    """Reading where nothing was ever appended gives an empty, complete page."""
+    page = await mailboxes.read(A, START)
+    assert (page.entries, page.last, page.complete) == ([], START, True)
+
+
+async def test_mailboxes_are_separate(mailboxes: Mailboxes) -> None:
+    """Each session has its own; without session id and with an empty one are two."""
+    owners = [Address(7), Address(7, ""), Address(7, "a"), Address(7, "a:b"), Address(77), Address(9)]
+    for owner in owners:
+        await append(mailboxes, owner, str(owner).encode())
+    for owner in owners:
+        assert await read_all(mailboxes, owner) == [str(owner).encode()]
+
+
+async def test_reading_removes_nothing(mailboxes: Mailboxes) -> None:
+    """An entry stays until it is deleted."""
+    await append(mailboxes, A, b"1", b"2")
+    assert await read_all(mailboxes, A) == await read_all(mailboxes, A) == [b"1", b"2"]
+
+
+async def test_deleted_entries_are_gone(mailboxes: Mailboxes) -> None:
+    """Delete removes exactly the named entries, and ids keep growing even when none is left."""
+    first, second, third = await append(mailboxes, A, b"1", b"2", b"3")
+    await mailboxes.delete(A, [first, third])
+    assert await read_all(mailboxes, A) == [b"2"]
+    await mailboxes.delete(A, [second])
+    assert await read_all(mailboxes, A) == []
+    (fourth,) = await append(mailboxes, A, b"4")
+    assert fourth > third
+
+
+async def test_deleting_what_is_not_there_is_harmless(mailboxes: Mailboxes) -> None:
+    """Deleting twice, or from an unknown mailbox, does nothing."""
+    (entry_id,) = await append(mailboxes, A, b"1")
+    await mailboxes.delete(A, [entry_id])
+    await mailboxes.delete(A, [entry_id])
+    await mailboxes.delete(B, [entry_id])
+    assert await read_all(mailboxes, A) == []
+
+
+async def test_reading_continues_after_an_id(mailboxes: Mailboxes) -> None:
+    """`after` itself is left out, whether it still exists or not."""
+    ids = await append(mailboxes, A, b"1", b"2", b"3")
+    await mailboxes.delete(A, [ids[0]])
+    assert await read_all(mailboxes, A, ids[0]) == [b"2", b"3"]
+    assert await read_all(mailboxes, A, ids[1]) == [b"3"]
+    assert await read_all(mailboxes, A, ids[2]) == []
+
+
+async def test_a_page_has_a_bounded_number_of_entries(mailboxes: Mailboxes) -> None:
+    """A page holds at most so many; only the last one is complete."""
+    data = [b"%d" % n for n in range(PAGE_ENTRIES_MAX + 1)]
+    await append(mailboxes, A, *data)
+    page = await mailboxes.read(A, START)
+    assert len(page.entries) == PAGE_ENTRIES_MAX
+    assert not page.complete
+    assert await read_all(mailboxes, A) == data
+
+
+async def test_a_page_has_bounded_bytes(mailboxes: Mailboxes) -> None:
+    """A page ends with the entry that reaches the bound; an entry beyond it travels alone."""
+    large = bytes(PAGE_BYTES_MAX // 2 + 1)
+    await append(mailboxes, A, large, large, large)
+    page = await mailboxes.read(A, START)
+    assert len(page.entries) == 2
+    assert await read_all(mailboxes, A) == [large] * 3
+    huge = bytes(2 * PAGE_BYTES_MAX)
+    await append(mailboxes, B, huge, b"small")
+    assert len((await mailboxes.read(B, START)).entries) == 1
+    assert await read_all(mailboxes, B) == [huge, b"small"]
+
+
+async def test_binary_content_survives(mailboxes: Mailboxes) -> None:
+    """Every byte value comes back, and so does an empty entry."""
+    data = [bytes(range(256)), b"", b"\r\n$5\r\n"]
+    await append(mailboxes, A, *data)
+    assert await read_all(mailboxes, A) == data
+
+
+async def test_a_mailbox_is_bounded(mailboxes: Mailboxes) -> None:
+    """Far beyond the bound the oldest are gone and the newest are there; the bound may be exceeded a little."""
+    for start in range(0, ENTRIES_MAX + 1000, 500):
+        await append(mailboxes, A, *(b"%d" % n for n in range(start, start + 500)))
+    found = await read_all(mailboxes, A)
+    assert ENTRIES_MAX <= len(found) < ENTRIES_MAX + 500
+    assert found[-1] == b"%d" % (ENTRIES_MAX + 999)
+    assert found == sorted(found, key=int)
+
+
+async def test_overlapping_appends_keep_the_order_of_the_calls(mailboxes: Mailboxes) -> None:
+    """Appends that start while others are under way come after them."""
+    done = []
+    futures = []
+    for n in range(40):
+        future = mailboxes.append(A, b"%d" % n, 300)
+        future.add_done_callback(lambda _, n=n: done.append(n))
+        futures.append(future)
+        if n % 7 == 0:
+            await asyncio.sleep(0)
+    await asyncio.gather(*futures)
+    assert done == list(range(40))
+    assert await read_all(mailboxes, A) == [b"%d" % n for n in range(40)]
+
+
+async def test_signs_of_life_and_room(mailboxes: Mailboxes) -> None:
+    """A healthy, idle store says so at once, and there is room."""
+    await mailboxes.ping()
+    await asyncio.wait_for(mailboxes.room(), 1)
+
+
+async def test_closing_twice_is_harmless(mailboxes: Mailboxes) -> None:
+    """Close finishes what is under way, and may be called again."""
+    future = mailboxes.append(A, b"last", 300)
+    await mailboxes.close()
+    await mailboxes.close()
+    assert future.done() and future.exception() is None
