@@ -37,7 +37,6 @@ from rmb_peer.logs import event, get_logger
 from rmb_peer.protocol.errors import LocalError
 from rmb_peer.registry.base import Registry
 from rmb_peer.registry.cached import CachedRegistry
-from rmb_peer.registry.opening import open_registry
 from rmb_peer.registry.urls import REGISTRY_PATH
 
 PROTOCOLS = ("rmb.1",)

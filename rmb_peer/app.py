@@ -224,7 +224,8 @@ class Gateway:
 
     async def _sleep_unless_stopped(self, seconds: float) -> None:
         try:
-            await asyncio.wait_for(self._stop.wait(), seconds)
+            async with asyncio.timeout(seconds):
+                await self._stop.wait()
         except TimeoutError:
             return
 

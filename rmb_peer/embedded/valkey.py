@@ -111,7 +111,8 @@ class EmbeddedValkey:
         if process is not None and process.returncode is None:
             process.send_signal(signal.SIGTERM)
             try:
-                await asyncio.wait_for(process.wait(), STOP_S_MAX)
+                async with asyncio.timeout(STOP_S_MAX):
+                    await process.wait()
             except TimeoutError:
                 event(_LOG, logging.ERROR, "embedded valkey did not stop, killing it", folder=str(self.folder))
                 process.kill()
@@ -147,7 +148,8 @@ class EmbeddedValkey:
             preexec_fn=end_with_parent,
         )
         try:
-            await asyncio.wait_for(self._until_ready(), START_S_MAX)
+            async with asyncio.timeout(START_S_MAX):
+                await self._until_ready()
         except TimeoutError:
             self._process.kill()
             await self._process.wait()
@@ -177,7 +179,8 @@ class EmbeddedValkey:
             return None
         try:
             writer.write(command + b"\r\n")
-            answer = await asyncio.wait_for(reader.readline(), START_S_MAX)
+            async with asyncio.timeout(START_S_MAX):
+                answer = await reader.readline()
         except (OSError, TimeoutError):
             return b""
         finally:

@@ -25,6 +25,9 @@ TAKE_BYTES_MAX = 8 * 1024 * 1024
 CONNECTIONS_MAX = 64
 """A guess, several times what a gateway uses at once: two waiting moves and one call per activity."""
 
+CONNECT_S_MAX = 5.0
+"""Longest wait for a connection. A guess: a store is near."""
+
 WAIT_S = 5.0
 """How long one blocking move waits before it is repeated; bounds how late a dead connection is noticed."""
 
@@ -245,7 +248,17 @@ async def connect(url: str) -> Redis:
         ValueError: the URL has another form.
     """
     # No retries inside the client: a take that is repeated blindly would skip what the first attempt moved.
-    redis = Redis.from_url(url, max_connections=CONNECTIONS_MAX, retry=Retry(NoBackoff(), 0))
+    # No timeout for answers: blocking moves take their time, and on Python 3.11 the client's way of limiting a read can
+    # lose a cancellation (CPython issue 86296). A host that vanished is noticed by the kernel's keepalive instead.
+    options: dict[str, Any] = {} if url.startswith("unix:") else {"socket_keepalive": True}
+    redis = Redis.from_url(
+        url,
+        max_connections=CONNECTIONS_MAX,
+        retry=Retry(NoBackoff(), 0),
+        socket_timeout=None,
+        socket_connect_timeout=CONNECT_S_MAX,
+        **options,
+    )
     try:
         await cast(Awaitable[Any], redis.ping())
     except exceptions.RedisError as error:
