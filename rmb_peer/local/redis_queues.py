@@ -28,6 +28,10 @@ CONNECTIONS_MAX = 64
 CONNECT_S_MAX = 5.0
 """Longest wait for a connection. A guess: a store is near."""
 
+ANSWER_S_MAX = 30.0
+"""Longest wait for an answer, beyond what a blocking move waits by itself. A guess: a server that rewrites its
+append-only file on a slow disk can pause for seconds."""
+
 WAIT_S = 5.0
 """How long one blocking move waits before it is repeated; bounds how late a dead connection is noticed."""
 
@@ -35,7 +39,7 @@ RETRY_DELAY_S_MIN = 0.05
 RETRY_DELAY_S_MAX = 2.0
 """Pause between attempts while the store is away. A guess: a local server is back within a second or two."""
 
-_AWAY = (exceptions.ConnectionError, exceptions.TimeoutError)
+_AWAY = (exceptions.ConnectionError, exceptions.TimeoutError, TimeoutError)
 _PASSING_ERRORS = (
     "BUSY",
     "CLUSTERDOWN",
@@ -55,6 +59,7 @@ the place of a list); until then the gateway waits and says so."""
 
 T = TypeVar("T")
 
+_TAKE_KEYS = [keys.TAKING_REQUESTS, keys.LOCAL_REQUESTS, keys.TAKING_REPLIES, keys.LOCAL_REPLIES, keys.OUTBOX]
 _KINDS: dict[bytes, MessageKind] = {b"q": "request", b"r": "response"}
 _OUTCOMES = {0: Outcome.DELIVERED, 1: Outcome.REPEATED, 2: Outcome.FULL}
 _LOG = get_logger("queues")
@@ -82,7 +87,7 @@ class RedisQueues:
 
     async def take(self, count_max: int) -> list[Taken]:
         """See `LocalQueues.take`."""
-        return await self._until_done(lambda: self._take_once(count_max))
+        return await self._until_done(lambda: self._take_once(count_max), None)
 
     async def settle(self, entries: Sequence[str]) -> None:
         """See `LocalQueues.settle`."""
@@ -174,16 +179,8 @@ class RedisQueues:
                 self._outbox_may_hold_more = False
             # If the answer gets lost, the items are in the outbox all the same: look there first next time.
             self._outbox_may_hold_more = True
-            answer = await self._take(
-                keys=[
-                    keys.TAKING_REQUESTS,
-                    keys.LOCAL_REQUESTS,
-                    keys.TAKING_REPLIES,
-                    keys.LOCAL_REPLIES,
-                    keys.OUTBOX,
-                ],
-                args=[count_max, TAKE_BYTES_MAX],
-            )
+            async with asyncio.timeout(ANSWER_S_MAX):
+                answer = await self._take(keys=_TAKE_KEYS, args=[count_max, TAKE_BYTES_MAX])
             self._outbox_may_hold_more = False
             if answer:
                 self._last_entry = answer[-3]
@@ -192,7 +189,8 @@ class RedisQueues:
             await self._wait_for_work()
 
     async def _unseen_entries(self, count_max: int) -> list[Taken]:
-        rows = await self._redis.xrange(keys.OUTBOX, min=b"(" + self._last_entry, count=count_max)
+        async with asyncio.timeout(ANSWER_S_MAX):
+            rows = await self._redis.xrange(keys.OUTBOX, min=b"(" + self._last_entry, count=count_max)
         items = []
         for entry, fields in cast(list[tuple[bytes, dict[bytes, bytes]]], rows):
             self._last_entry = entry
@@ -215,18 +213,20 @@ class RedisQueues:
                 waiter.result()
 
     async def _blocking_move(self, source: str, target: str) -> None:
-        await cast(Awaitable[Any], self._redis.blmove(source, target, cast(int, WAIT_S), "RIGHT", "LEFT"))
+        async with asyncio.timeout(WAIT_S + ANSWER_S_MAX):
+            await cast(Awaitable[Any], self._redis.blmove(source, target, cast(int, WAIT_S), "RIGHT", "LEFT"))
 
-    async def _until_done(self, attempt: Callable[[], Awaitable[T]]) -> T:
+    async def _until_done(self, attempt: Callable[[], Awaitable[T]], limit_s: float | None = ANSWER_S_MAX) -> T:
         delay_s = RETRY_DELAY_S_MIN
         while True:
             try:
-                result = await attempt()
-            except exceptions.RedisError as error:
+                async with asyncio.timeout(limit_s):
+                    result = await attempt()
+            except (exceptions.RedisError, TimeoutError) as error:
                 if not isinstance(error, _AWAY) and not str(error).startswith(_PASSING_ERRORS):
                     raise
                 if not self._away:
-                    event(_LOG, logging.WARNING, "the store is away, waiting for it", reason=str(error))
+                    event(_LOG, logging.WARNING, "the store is away, waiting for it", reason=str(error) or "no answer")
                 self._away = True
                 await asyncio.sleep(delay_s)
                 delay_s = min(2 * delay_s, RETRY_DELAY_S_MAX)
@@ -249,15 +249,13 @@ async def connect(url: str) -> Redis:
     """
     # No retries inside the client: a take that is repeated blindly would skip what the first attempt moved.
     # No timeout for answers: blocking moves take their time, and on Python 3.11 the client's way of limiting a read can
-    # lose a cancellation (CPython issue 86296). A host that vanished is noticed by the kernel's keepalive instead.
-    options: dict[str, Any] = {} if url.startswith("unix:") else {"socket_keepalive": True}
+    # lose a cancellation (CPython issue 86296). A host that vanished is noticed by the limits in this file.
     redis = Redis.from_url(
         url,
         max_connections=CONNECTIONS_MAX,
         retry=Retry(NoBackoff(), 0),
         socket_timeout=None,
         socket_connect_timeout=CONNECT_S_MAX,
-        **options,
     )
     try:
         await cast(Awaitable[Any], redis.ping())
