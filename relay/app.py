@@ -196,7 +196,7 @@ class RelayApp:
         else:
             from rmb_peer.registry.opening import open_registry
 
-            registry = await open_registry(self._config.registry)
+            registry = open_registry(self._config.registry)
         cached = CachedRegistry(registry)
         stack.push_async_callback(cached.close)
         follower = tasks.create_task(cached.follow())

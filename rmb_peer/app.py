@@ -14,7 +14,7 @@ from rmb_peer import __version__
 from rmb_peer.conclusions import Conclusions
 from rmb_peer.config import GatewayConfig
 from rmb_peer.downstream import Downstream
-from rmb_peer.embedded.valkey import EmbeddedValkey
+from rmb_peer.embedded.valkey import EmbeddedServerFailed, EmbeddedValkey
 from rmb_peer.local.redis_queues import RedisQueues, connect
 from rmb_peer.logs import event, get_logger
 from rmb_peer.protocol.address import Address
@@ -182,7 +182,10 @@ class Gateway:
     async def _store(self) -> AsyncIterator[RedisQueues]:
         embedded, url = None, self._config.redis
         if url.split(":")[0] == "embedded":
-            embedded = await EmbeddedValkey.start(self._config.data, port=_embedded_port(url))
+            try:
+                embedded = await EmbeddedValkey.start(self._config.data, port=_embedded_port(url))
+            except (EmbeddedServerFailed, OSError) as error:
+                raise OtherError(str(error)) from None
             url = embedded.url
         self.redis_url = url
         keeper = asyncio.create_task(embedded.keep_running()) if embedded else None

@@ -280,13 +280,11 @@ class Downstream:
             event(_LOG, logging.DEBUG, "delivered", uid=envelope.uid, list=delivery.list_name)
         elif outcome is Outcome.REPEATED:
             event(_LOG, logging.DEBUG, "repeat recognised", uid=envelope.uid, source=str(arrival.source))
-        elif arrival.kind != "request":
-            reason = f"the list {delivery.list_name!r} could not take the answer: {outcome.value}"
-            self._conclusions.bury(DeadLetter("received", delivery.value, reason))
-        elif outcome is Outcome.FULL:
-            self._refused(ServiceQueueFull(envelope.request.command, LIST_ENTRIES_MAX), envelope)
         else:
-            self._refused(PeerSideFailure("the request could not be queued for its service"), envelope)
+            reason = f"the list {delivery.list_name!r} could not take the {arrival.kind}: {outcome.value}"
+            self._conclusions.bury(DeadLetter("received", delivery.value, reason))
+            if arrival.kind == "request":
+                self._refused(_why_not_queued(envelope.request.command, outcome), envelope)
 
     def _answer_built_in(self, arrival: Arrival) -> None:
         if arrival.marks[0] in self._answered:
@@ -313,6 +311,12 @@ class Downstream:
     def _drop(self, text: str, arrival: Arrival) -> None:
         self.counts[text] += 1
         event(_LOG, logging.DEBUG, text, uid=arrival.envelope.uid, source=str(arrival.source))
+
+
+def _why_not_queued(command: str, outcome: Outcome) -> PeerError:
+    if outcome is Outcome.FULL:
+        return ServiceQueueFull(command, LIST_ENTRIES_MAX)
+    return PeerSideFailure("the request could not be queued for its service")
 
 
 def _nothing() -> None:

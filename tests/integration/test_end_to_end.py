@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.gateways import request_json
 from tests.support.programs import network, payload, site
 
 SR25519: tuple[str, ...] = ()
@@ -103,8 +104,8 @@ async def test_a_killed_gateway_finishes_what_it_had_taken(tmp_path: Path) -> No
     async with network(tmp_path, SR25519, ED25519) as net:
         a, b = net.sites
         count = 2000
-        requests = [a.push(b.twin, ref=str(number), exp=300) for number in range(count)]
-        await asyncio.gather(*requests)
+        requests = [request_json(b.twin, ref=str(number), exp=300) for number in range(count)]
+        await a.redis.lpush("msgbus.system.local", *requests)
         while await b.redis.llen("msgbus.test.echo") < 50:
             await asyncio.sleep(0.001)  # polls real processes
         await a.gateway.kill()

@@ -296,6 +296,8 @@ async def test_a_full_service_list_is_answered() -> None:
         assert answer.error.code == 429
         assert answer.error.message.startswith("queue of command 'busy' is full (10000 requests wait)")
         assert len(s.node.memory.lists["msgbus.busy"]) == keys.LIST_ENTRIES_MAX
+        await s.node.until(lambda: s.node.memory.dead)
+        assert s.node.memory.dead[0].reason == "the list 'msgbus.busy' could not take the request: full"
 
 
 async def test_a_full_ret_list_keeps_the_answer_as_a_dead_letter() -> None:
@@ -307,7 +309,7 @@ async def test_a_full_ret_list_keeps_the_answer_as_a_dead_letter() -> None:
             s.node.memory.push("my-ret", b"x")
         await s.peer.send(s.peer.response(request, b"1"))
         await s.node.until(lambda: s.node.memory.dead)
-        assert s.node.memory.dead[0].reason == "the list 'my-ret' could not take the answer: full"
+        assert s.node.memory.dead[0].reason == "the list 'my-ret' could not take the response: full"
 
 
 @pytest.mark.parametrize("frame", [b"", b"\x00", b"noise", bytes(1000), b"\x0a\xff"])
