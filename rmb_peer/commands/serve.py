@@ -171,7 +171,7 @@ def _command(text: str) -> str:
         check_command(text)
     except CommandRefused as error:
         raise argparse.ArgumentTypeError(str(error)) from None
-    if text.startswith(BUILTIN_PREFIX):
+    if f"{text}.".startswith(BUILTIN_PREFIX):
         raise argparse.ArgumentTypeError(
             f"commands that begin with {BUILTIN_PREFIX} are answered by the gateway itself"
         )
