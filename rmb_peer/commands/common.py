@@ -6,6 +6,7 @@ It refuses to know what any of them does.
 import os
 import signal
 import sys
+import threading
 from argparse import ArgumentParser, RawDescriptionHelpFormatter
 from collections.abc import Collection, Sequence
 from types import FrameType
@@ -73,21 +74,16 @@ def complain(prog: str, text: str) -> None:
 
 
 def print_fields(fields: dict[str, str]) -> None:
-    """Names and values: a table on a terminal, else `name: value` on a line each."""
+    """Names and values, one line each."""
     if not sys.stdout.isatty():
         for name, value in fields.items():
             print(f"{name + ':':22}{value}")
         return
     from rich.console import Console
-    from rich.table import Table
     from rich.text import Text
 
-    table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
-    table.add_column(style="bold")
-    table.add_column(overflow="fold")
-    for name, value in fields.items():
-        table.add_row(name, Text(value))
-    Console().print(table)
+    for name, value in fields.items():  # no table: a key that is folded into cells cannot be copied
+        Console().print(Text.assemble((f"{name:22}", "bold"), value), soft_wrap=True)
 
 
 def print_table(heads: Sequence[str], rows: Sequence[Sequence[str]], numbers: Collection[int] = ()) -> None:
@@ -120,7 +116,12 @@ def print_table(heads: Sequence[str], rows: Sequence[Sequence[str]], numbers: Co
 
 
 def exit_on_sigterm() -> None:
-    """Let SIGTERM unwind the stack as Ctrl-C does, so that what was begun is cleaned up; exit code 143."""
+    """Let SIGTERM unwind the stack as Ctrl-C does, so that what was begun is cleaned up; exit code 143.
+
+    In a thread other than the main one this does nothing: signals do not arrive there.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        return
 
     def unwind(number: int, _frame: FrameType | None) -> Never:
         raise SystemExit(128 + number)

@@ -27,7 +27,7 @@ examples:
   rmb-peer dev                     start, show, keep running until Ctrl-C
   rmb-peer dev --once              send one message, show its way, stop
   rmb-peer dev --keep ./net        keep data and identities for the next time
-  rmb-peer dev --json | head -n 1  addresses and examples for a script
+  rmb-peer dev --json >net.json &  addresses and examples for a script
 
 Everything listens on 127.0.0.1 only, on free ports. Two stores (Valkey), a relay that keeps the registry of twins, two
 gateways with fresh identities, and an echo service on side B are started as processes of their own. A store that dies
@@ -92,6 +92,8 @@ class _Dev:
                     return code
         except (PartFailed, EmbeddedServerFailed, BadSecret) as error:
             complain(PROG, str(error))
+        except BrokenPipeError:
+            raise  # our output, not the folder
         except OSError as error:
             complain(PROG, f"cannot use the folder: {error}")
         return EXIT_FAILED

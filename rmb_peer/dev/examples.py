@@ -5,12 +5,14 @@ Each waits on a list of its own, so that they can be pasted in any order.
 
 import base64
 import json
+import shlex
 import sys
 from urllib.parse import urlsplit
 
 PAYLOAD = b"hello"
 LIFETIME_S = 30
 WAIT_S = 10
+_PYTHON = shlex.quote(sys.executable)
 
 
 def examples(redis_url: str, twin: int, command: str) -> dict[str, str]:
@@ -24,7 +26,7 @@ def examples(redis_url: str, twin: int, command: str) -> dict[str, str]:
     parts = urlsplit(redis_url)
     host, port = str(parts.hostname), int(parts.port or 6379)
     return {
-        "rmb-peer": f"{sys.executable} -m rmb_peer call {twin} {command} {PAYLOAD.decode()} --redis {redis_url}",
+        "rmb-peer": f"{_PYTHON} -m rmb_peer call {twin} {command} {PAYLOAD.decode()} --redis {redis_url}",
         "redis-cli": _redis_cli(host, port, twin, command),
         "python": _python(host, port, twin, command),
         "bash": _bash(host, port, twin, command),
@@ -46,7 +48,7 @@ def _redis_cli(host: str, port: int, twin: int, command: str) -> str:
 
 def _python(host: str, port: int, twin: int, command: str) -> str:
     request = _request(twin, command, "answers.python")
-    return f"""{sys.executable} - <<'END'
+    return f"""{_PYTHON} - <<'END'
 import base64, json, redis
 r = redis.Redis("{host}", {port}, socket_timeout={2 * WAIT_S})
 r.lpush("msgbus.system.local", json.dumps({json.dumps(request)}))

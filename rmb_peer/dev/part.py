@@ -109,7 +109,8 @@ class Part:
             with contextlib.suppress(ProcessLookupError):
                 self._process.send_signal(signal.SIGTERM)
             try:
-                await asyncio.wait_for(self._process.wait(), STOP_S_MAX)
+                async with asyncio.timeout(STOP_S_MAX):
+                    await self._process.wait()
             except TimeoutError:
                 self.kill()
         await asyncio.wait({self._reader})

@@ -151,7 +151,8 @@ class _Backoff:
         fields = {"redis": public_url(self._url), "reason": str(error)}
         event(_LOG, logging.WARNING, "cannot use redis, trying again", **fields)
         try:
-            await asyncio.wait_for(unless.wait(), self._next_s * _JITTER.uniform(0.5, 1.0))
+            async with asyncio.timeout(self._next_s * _JITTER.uniform(0.5, 1.0)):
+                await unless.wait()
         except TimeoutError:
             self._next_s = min(2 * self._next_s, BACKOFF_S_MAX)
 

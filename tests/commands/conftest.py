@@ -19,6 +19,6 @@ async def redis_url(tmp_path: Path) -> AsyncIterator[str]:
 @pytest.fixture
 async def redis(redis_url: str) -> AsyncIterator[Redis]:
     """A client of `redis_url`; commands may block for as long as a test lasts."""
-    client = Redis.from_url(redis_url, socket_timeout=120)
+    client = Redis.from_url(redis_url, socket_timeout=None)
     yield client
     await client.aclose()

@@ -49,7 +49,7 @@ async def test_each_example_gets_its_answer(tmp_path: Path, tool: str) -> None:
     """Pasted into a shell, it ends well and prints the answer."""
     async with (
         valkey(tmp_path / "valkey", port=0) as (server, _),
-        Redis.from_url(server.url, socket_timeout=60) as redis,
+        Redis.from_url(server.url, socket_timeout=None) as redis,
         scripted_gateway(redis, _echo),
     ):
         code, out = await run_example(examples(server.url, 2, "echo")[tool], path_with_redis_cli(tmp_path / "bin"))

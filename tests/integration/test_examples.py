@@ -39,7 +39,7 @@ async def store(tmp_path: Path) -> AsyncIterator[tuple[str, Redis]]:
     """`host:port` of a Valkey, and a client of it that may block."""
     async with (
         valkey(tmp_path, port=0) as (server, _),
-        Redis.from_url(server.url, socket_timeout=60) as redis,
+        Redis.from_url(server.url, socket_timeout=None) as redis,
     ):
         yield f"127.0.0.1:{server.port}", redis
 

@@ -28,7 +28,10 @@ def response(request: dict[str, Any], source: str = "7", **fields: Any) -> dict[
 
 @asynccontextmanager
 async def scripted_gateway(redis: Redis, script: Script) -> AsyncIterator[list[dict[str, Any]]]:
-    """Answer requests by `script` until the end. Yields the list of requests seen."""
+    """Answer requests by `script` until the end. Yields the list of requests seen.
+
+    `redis` must have no socket timeout: on Python 3.11 its way of limiting a read can lose the cancellation at the end.
+    """
     seen: list[dict[str, Any]] = []
 
     async def answer() -> None:
