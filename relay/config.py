@@ -4,9 +4,9 @@ import socket
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from relay.heartbeat import Rhythm
 from rmb_peer.logs import LogFormat
 from rmb_peer.protocol.envelope import MESSAGE_BYTES_MAX
+from rmb_peer.protocol.heartbeat import Rhythm
 from rmb_peer.protocol.names import normalize_relay
 
 WORKERS = 500

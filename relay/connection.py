@@ -16,7 +16,6 @@ from dataclasses import dataclass
 from aiohttp import WebSocketError, WSCloseCode, WSMessage, WSMsgType
 
 from relay.feed import Feed
-from relay.heartbeat import UNCONFIRMED_MAX, Heartbeat, LinkDead, Rhythm
 from relay.intake import Exchange, Intake, printable
 from relay.mailboxes import EntryId, Mailboxes, MailboxFailed, Page
 from relay.metrics import Eviction
@@ -26,6 +25,11 @@ from relay.websocket import SUPERSEDED, ClientSocket
 from rmb_peer.logs import event, get_logger
 from rmb_peer.protocol.address import Address
 from rmb_peer.protocol.errors import InvalidPayloadData
+from rmb_peer.protocol.heartbeat import Heartbeat, LinkDead, Rhythm
+from rmb_peer.transport.tcp import arriving_at
+
+UNCONFIRMED_MAX = 16_384
+"""Entries written and not confirmed, beyond which nothing more is written; a guess: about 1 MB of ids."""
 
 FLUSH_S_MAX = 1.0
 """At an orderly end, how long the last pong is waited for; a guess."""
@@ -41,7 +45,6 @@ READ_RETRY_S_MAX = 2.0
 
 _READ_RETRY_S_FIRST = 0.05
 NO_ENVELOPE = "no_envelope"
-_PARTIAL_S = 0.5  # bytes that came this much after the last whole frame belong to an unfinished one
 _LOG = get_logger("relay")
 
 
@@ -96,7 +99,7 @@ class Connection:
         self._loop = asyncio.get_running_loop()
         self._ended: asyncio.Future[_End] = self._loop.create_future()
         self._feed = Feed(self._read_page)
-        self._heartbeat = Heartbeat(self._loop.time(), rhythm)
+        self._heartbeat: Heartbeat[EntryId] = Heartbeat(self._loop.time(), rhythm)
         self._timer: asyncio.TimerHandle | None = None
         self._reading_blocked = False
         self._ponged = asyncio.Event()
@@ -310,14 +313,9 @@ class Connection:
         self._arm()
 
     def _arriving_at(self, now: float) -> float:
-        """When bytes of an unfinished frame last came; see `Heartbeat.expire`."""
         if self._reading_blocked:
             return now
-        silent_s = self._socket.silent_s()
-        heard_at = self._heartbeat.heard_at
-        if silent_s is None or now - silent_s < heard_at + _PARTIAL_S:
-            return heard_at - 1.0
-        return now - silent_s
+        return arriving_at(now, self._heartbeat.heard_at, self._socket.silent_s())
 
     async def _ping(self, payload: bytes) -> None:
         try:

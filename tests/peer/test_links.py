@@ -6,6 +6,7 @@ from http import HTTPStatus
 import pytest
 
 from rmb_peer.local import keys
+from rmb_peer.protocol.heartbeat import Rhythm
 from rmb_peer.registry.memory import MemoryRegistry
 from rmb_peer.transport import relay_link
 from tests.support.gateways import request_json, running_node, two_nodes
@@ -101,8 +102,7 @@ async def test_a_refusing_relay_is_tried_again() -> None:
 async def test_a_silent_connection_is_noticed() -> None:
     """A relay that stops reading is left for a fresh connection, and nothing is lost."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("rmb_peer.protocol.confirmation.DEAD_S", 0.3)
-        patch.setattr("rmb_peer.protocol.confirmation.PING_IDLE_S", 0.1)
+        patch.setattr(relay_link, "RHYTHM", Rhythm(idle_s=0.1, dead_s=0.3, gap_s=0.0))
         async with scripted_relay() as relay, two_nodes(relay.url) as (a, b):
             before = relay.accepted
             relay.connections[a.twin.id].transport.pause_reading()
