@@ -10,6 +10,7 @@ import logging
 import secrets
 import socket
 import time
+from collections.abc import Callable
 from contextlib import AsyncExitStack
 from typing import Any, Self
 
@@ -74,15 +75,23 @@ class RelayApp:
         metrics: its counters.
     """
 
-    def __init__(self, config: RelayConfig, *, lookup: TwinLookup | None = None) -> None:
+    def __init__(
+        self,
+        config: RelayConfig,
+        *,
+        lookup: TwinLookup | None = None,
+        now_s: Callable[[], float] = time.time,
+    ) -> None:
         """Prepare; nothing happens before it is entered.
 
         Args:
             config: what the operator decided.
             lookup: answers who is twin N, instead of what `config.registry` says.
+            now_s: tells Unix seconds.
         """
         self._config = config
         self._lookup = lookup
+        self._now_s = now_s
         self._stack = AsyncExitStack()
         self.address = ""
         self.url = ""
@@ -126,7 +135,7 @@ class RelayApp:
             domains=domains,
             limiter=RateLimiter(limit.frames, limit.bytes, 2 * config.sessions_max) if limit else None,
             metrics=self.metrics,
-            now_s=time.time,
+            now_s=self._now_s,
         )
         server = Server(
             exchange,
@@ -162,7 +171,12 @@ class RelayApp:
     async def _open_mailboxes(self, stack: AsyncExitStack, tasks: asyncio.TaskGroup, url: str) -> RedisMailboxes:
         client = _connect(url, Retry(NoBackoff(), 0))
         stack.push_async_callback(client.aclose)
-        mailboxes = RedisMailboxes(client, process=secrets.token_hex(8), on_poison=self._count_poison)
+        mailboxes = RedisMailboxes(
+            client,
+            process=secrets.token_hex(8),
+            on_poison=self._count_poison,
+            append_s_max=self._config.store_patience_s,
+        )
         try:
             await mailboxes.ping()
         except MailboxFailed as error:
