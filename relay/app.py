@@ -32,6 +32,7 @@ from relay.registry_api import add_registry_routes
 from relay.registry_store import RegistryStore
 from relay.server import Server
 from relay.sessions import Sessions
+from relay.tasks import end as end_tasks
 from rmb_peer import __version__
 from rmb_peer.embedded.valkey import EmbeddedServerFailed, EmbeddedValkey
 from rmb_peer.logs import event, get_logger
@@ -157,7 +158,8 @@ class RelayApp:
             return listen(host, port)
         except OSError as error:
             shown = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-            raise StartFailed(f"cannot listen on {shown}: {error.strerror or error}") from None
+            reason = str(error.strerror).partition(" (while")[0]  # create_server repeats the address there
+            raise StartFailed(f"cannot listen on {shown}: {reason}") from None
 
     async def _start_store(self, stack: AsyncExitStack, tasks: asyncio.TaskGroup) -> str:
         try:
@@ -210,7 +212,7 @@ class RelayApp:
         cached = CachedRegistry(registry)
         stack.push_async_callback(cached.close)
         follower = tasks.create_task(cached.follow())
-        stack.callback(follower.cancel)
+        stack.push_async_callback(end_tasks, [follower])
         return cached
 
     def _well_known(self, domains: frozenset[str]) -> dict[str, Any]:

@@ -30,7 +30,7 @@ from rmb_peer.protocol.errors import InvalidPayloadData
 FLUSH_S_MAX = 1.0
 """At an orderly end, how long the last pong is waited for; a guess."""
 
-PING_EVERY_ENTRIES = 16
+PING_EVERY_ENTRIES = 64
 PING_EVERY_BYTES = 256 * 1024
 """Within a long run of entries, how often a ping is due, so that a client that never stays long makes progress, too;
 guesses."""
@@ -222,18 +222,20 @@ class Connection:
                 self._ponged.clear()
                 await self._ponged.wait()
             entries = await self._feed.take()
-            left_bytes = PING_EVERY_BYTES
-            for left_entries, entry in zip(range(len(entries) - 1, -1, -1), entries, strict=True):
+            run_entries = run_bytes = 0
+            for entry in entries:
                 if not await self._send(entry.data):
                     return
                 self._heartbeat.wrote(entry.id)
                 if _LOG.isEnabledFor(logging.DEBUG):
                     stream_id = f"{entry.id[0]}-{entry.id[1]}"
                     event(_LOG, logging.DEBUG, "written", id=stream_id, destination=printable(self._owner))
-                left_bytes -= len(entry.data)
-                if left_entries % PING_EVERY_ENTRIES == 0 or left_bytes < 0:
-                    left_bytes = PING_EVERY_BYTES
+                run_entries += 1
+                run_bytes += len(entry.data)
+                if run_entries >= PING_EVERY_ENTRIES or run_bytes >= PING_EVERY_BYTES:
+                    run_entries = run_bytes = 0
                     await self._ping_if_due()
+            await self._ping_if_due()
 
     async def _send(self, data: bytes) -> bool:
         """Write an envelope; false when the connection is gone."""

@@ -219,7 +219,7 @@ async def test_pings_are_few_under_load(bed: TestBed) -> None:
 
 async def test_nothing_is_lost_when_a_client_breaks_off_again_and_again(bed: TestBed) -> None:
     """A receiver that is cut again and again gets everything in order, with repeats only after a reconnect."""
-    uids = [f"m{n}" for n in range(300)]
+    uids = [f"m{n}" for n in range(600)]
     parts: list[list[str]] = []
 
     async def flow() -> None:
@@ -233,7 +233,7 @@ async def test_nothing_is_lost_when_a_client_breaks_off_again_and_again(bed: Tes
         part: list[str] = []
         parts.append(part)
         async with mute(bed, 9) as client:
-            left = 40
+            left = 80
             while left and uids[-1] not in part:
                 message = await frame(client)
                 if message.type is aiohttp.WSMsgType.PING:
