@@ -350,11 +350,20 @@ async def _answer(call: object) -> Any:
     """Wait for a command; failures of the store become the contract's.
 
     redis-py types its commands for the synchronous client too (`Awaitable[X] | X`); here they are always awaitable.
+
+    It also sends through `asyncio.wait_for`, which on Python 3.11 loses a cancellation that arrives just as the sending
+    ends (CPython issue 86296): the command then succeeds, and a cancelled `watch` would go on for ever. The task still
+    counts the request, so it is noticed here and honoured.
     """
+    task = asyncio.current_task()
+    before = task.cancelling() if task else 0
     try:
         return await cast(Awaitable[Any], call)
     except (RedisError, OSError, TimeoutError) as error:
         raise RegistryUnavailable(f"the registry's store does not answer: {error}") from error
+    finally:
+        if task and task.cancelling() > before:
+            raise asyncio.CancelledError
 
 
 def _read(stored: Any, twin_id: int) -> SignedTwin | None:

@@ -24,6 +24,7 @@ from rmb_peer.registry.cached import CachedRegistry
 from rmb_peer.registry.relay_hosted import RelayHostedRegistry
 from tests.support.hosted_registry import (
     PATIENCE_S,
+    Listener,
     ScriptedHost,
     hosted,
     record,
@@ -384,23 +385,6 @@ async def test_the_last_version_is_reported(cheat: Cheat) -> None:
 
 
 # --- watch ------------------------------------------------------------------------------------------------------------
-
-
-class Listener:
-    """Collects what a registry tells."""
-
-    def __init__(self, registry: RelayHostedRegistry) -> None:
-        self.heard: list[Twin] = []
-        self._task = asyncio.create_task(self._listen(registry))
-
-    async def _listen(self, registry: RelayHostedRegistry) -> None:
-        async for twin in registry.watch():
-            self.heard.append(twin)
-
-    async def stop(self) -> None:
-        """End it."""
-        self._task.cancel()
-        await asyncio.gather(self._task, return_exceptions=True)
 
 
 def feed(name: str, following: int, *records: Any) -> tuple[int, Any]:

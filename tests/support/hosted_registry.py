@@ -15,6 +15,7 @@ from relay.registry_store import RegistryStore
 from rmb_peer.protocol.signatures import KeyType, Signer, make_signer
 from rmb_peer.protocol.twin import Twin
 from rmb_peer.protocol.twin_record import SignedTwin, sign_twin
+from rmb_peer.registry.base import Registry
 
 PATIENCE_S = 10.0
 """How long a test waits for something that must happen."""
@@ -88,3 +89,20 @@ async def until(condition: Callable[[], bool]) -> None:
     async with asyncio.timeout(PATIENCE_S):
         while not condition():
             await asyncio.sleep(0.001)
+
+
+class Listener:
+    """Collects what a registry tells about changes, in a task of its own."""
+
+    def __init__(self, registry: Registry) -> None:
+        self.heard: list[Twin] = []
+        self._task = asyncio.create_task(self._listen(registry))
+
+    async def _listen(self, registry: Registry) -> None:
+        async for twin in registry.watch():
+            self.heard.append(twin)
+
+    async def stop(self) -> None:
+        """End it."""
+        self._task.cancel()
+        await asyncio.gather(self._task, return_exceptions=True)
