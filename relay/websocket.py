@@ -207,6 +207,7 @@ class _Sink(asyncio.Protocol):
         self._predecessor = transport.get_protocol()
         transport.set_protocol(self)
         transport.resume_reading()
+        transport.write_eof()  # many clients wait for our end before they close theirs
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._predecessor.connection_lost(exc)  # aiohttp keeps a list of its connections
