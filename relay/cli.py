@@ -69,7 +69,7 @@ def parse_arguments(argv: Sequence[str] | None) -> RelayConfig:
     Raises:
         SystemExit: wrong arguments (2), help or version (0).
     """
-    parser = _make_parser()
+    parser = build_parser()
     flags = parser.parse_args(argv)
     workers, users, frames_and_bytes = flags.workers, flags.user_per_worker, flags.limit
     host, port = flags.listen
@@ -107,7 +107,8 @@ def _loop_factory() -> Any:
         return None
 
 
-def _make_parser() -> argparse.ArgumentParser:
+def build_parser() -> argparse.ArgumentParser:
+    """The flags of the relay (spec rmb 8.2, and ours)."""
     parser = argparse.ArgumentParser(
         prog="rmb-relay",
         description="Carries messages between rmb gateways, and keeps them for gateways that are away.",
