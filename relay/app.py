@@ -24,7 +24,7 @@ from relay.delivery import Delivery
 from relay.intake import Exchange
 from relay.limits import WINDOW_S, RateLimiter
 from relay.listening import address_of, listen, local_address_of, raise_open_files
-from relay.lookup import NoTwins, TwinLookup
+from relay.lookup import NoTwins
 from relay.mailboxes import MailboxFailed
 from relay.metrics import Metrics
 from relay.redis_mailboxes import RedisMailboxes
@@ -39,6 +39,7 @@ from rmb_peer.logs import event, get_logger
 from rmb_peer.protocol.errors import LocalError
 from rmb_peer.registry.base import Registry
 from rmb_peer.registry.cached import CachedRegistry
+from rmb_peer.registry.lookup import TwinLookup
 from rmb_peer.registry.urls import REGISTRY_PATH
 
 PROTOCOLS = ("rmb.1",)

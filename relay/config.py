@@ -4,7 +4,7 @@ import socket
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from relay.redis_mailboxes import APPEND_S_MAX
+from relay.mailboxes import APPEND_S_MAX
 from rmb_peer.logs import LogFormat
 from rmb_peer.protocol.envelope import MESSAGE_BYTES_MAX
 from rmb_peer.protocol.heartbeat import Rhythm
