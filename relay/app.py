@@ -10,6 +10,7 @@ import logging
 import secrets
 import socket
 import time
+from collections.abc import Callable
 from contextlib import AsyncExitStack
 from typing import Any, Self
 
@@ -23,7 +24,7 @@ from relay.delivery import Delivery
 from relay.intake import Exchange
 from relay.limits import WINDOW_S, RateLimiter
 from relay.listening import address_of, listen, local_address_of, raise_open_files
-from relay.lookup import NoTwins, TwinLookup
+from relay.lookup import NoTwins
 from relay.mailboxes import MailboxFailed
 from relay.metrics import Metrics
 from relay.redis_mailboxes import RedisMailboxes
@@ -31,12 +32,14 @@ from relay.registry_api import add_registry_routes
 from relay.registry_store import RegistryStore
 from relay.server import Server
 from relay.sessions import Sessions
+from relay.tasks import end as end_tasks
 from rmb_peer import __version__
 from rmb_peer.embedded.valkey import EmbeddedServerFailed, EmbeddedValkey
 from rmb_peer.logs import event, get_logger
 from rmb_peer.protocol.errors import LocalError
 from rmb_peer.registry.base import Registry
 from rmb_peer.registry.cached import CachedRegistry
+from rmb_peer.registry.lookup import TwinLookup
 from rmb_peer.registry.urls import REGISTRY_PATH
 
 PROTOCOLS = ("rmb.1",)
@@ -73,15 +76,23 @@ class RelayApp:
         metrics: its counters.
     """
 
-    def __init__(self, config: RelayConfig, *, lookup: TwinLookup | None = None) -> None:
+    def __init__(
+        self,
+        config: RelayConfig,
+        *,
+        lookup: TwinLookup | None = None,
+        now_s: Callable[[], float] = time.time,
+    ) -> None:
         """Prepare; nothing happens before it is entered.
 
         Args:
             config: what the operator decided.
             lookup: answers who is twin N, instead of what `config.registry` says.
+            now_s: tells Unix seconds.
         """
         self._config = config
         self._lookup = lookup
+        self._now_s = now_s
         self._stack = AsyncExitStack()
         self.address = ""
         self.url = ""
@@ -125,7 +136,7 @@ class RelayApp:
             domains=domains,
             limiter=RateLimiter(limit.frames, limit.bytes, 2 * config.sessions_max) if limit else None,
             metrics=self.metrics,
-            now_s=time.time,
+            now_s=self._now_s,
         )
         server = Server(
             exchange,
@@ -147,7 +158,8 @@ class RelayApp:
             return listen(host, port)
         except OSError as error:
             shown = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-            raise StartFailed(f"cannot listen on {shown}: {error.strerror or error}") from None
+            reason = str(error.strerror).partition(" (while")[0]  # create_server repeats the address there
+            raise StartFailed(f"cannot listen on {shown}: {reason}") from None
 
     async def _start_store(self, stack: AsyncExitStack, tasks: asyncio.TaskGroup) -> str:
         try:
@@ -161,7 +173,12 @@ class RelayApp:
     async def _open_mailboxes(self, stack: AsyncExitStack, tasks: asyncio.TaskGroup, url: str) -> RedisMailboxes:
         client = _connect(url, Retry(NoBackoff(), 0))
         stack.push_async_callback(client.aclose)
-        mailboxes = RedisMailboxes(client, process=secrets.token_hex(8), on_poison=self._count_poison)
+        mailboxes = RedisMailboxes(
+            client,
+            process=secrets.token_hex(8),
+            on_poison=self._count_poison,
+            append_s_max=self._config.store_patience_s,
+        )
         try:
             await mailboxes.ping()
         except MailboxFailed as error:
@@ -197,7 +214,7 @@ class RelayApp:
         cached = CachedRegistry(registry)
         stack.push_async_callback(cached.close)
         follower = tasks.create_task(cached.follow())
-        stack.callback(follower.cancel)
+        stack.push_async_callback(end_tasks, [follower])
         return cached
 
     def _well_known(self, domains: frozenset[str]) -> dict[str, Any]:

@@ -4,9 +4,10 @@ import socket
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from relay.heartbeat import Rhythm
+from relay.mailboxes import APPEND_S_MAX
 from rmb_peer.logs import LogFormat
 from rmb_peer.protocol.envelope import MESSAGE_BYTES_MAX
+from rmb_peer.protocol.heartbeat import Rhythm
 from rmb_peer.protocol.names import normalize_relay
 
 WORKERS = 500
@@ -50,6 +51,7 @@ class RelayConfig:
         rate_limit: `None` means none, as in other relays.
         registry: "hosted", "none", or the URL of a registry.
         message_bytes_max: largest envelope; what other implementations can read (spec rmb 2.2).
+        store_patience_s: how long an envelope waits for a store that does not answer; then its sender is told.
         rhythm: pings; the times of other implementations (spec rmb 5.7).
         log_format: see `rmb_peer.logs`.
         debug: 0 information, 1 debug, 2 trace.
@@ -64,6 +66,7 @@ class RelayConfig:
     rate_limit: RateLimit | None = None
     registry: str = REGISTRY_HOSTED
     message_bytes_max: int = MESSAGE_BYTES_MAX
+    store_patience_s: float = APPEND_S_MAX
     rhythm: Rhythm = field(default_factory=Rhythm)
     log_format: LogFormat = "auto"
     debug: int = 0

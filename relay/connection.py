@@ -16,7 +16,6 @@ from dataclasses import dataclass
 from aiohttp import WebSocketError, WSCloseCode, WSMessage, WSMsgType
 
 from relay.feed import Feed
-from relay.heartbeat import UNCONFIRMED_MAX, Heartbeat, LinkDead, Rhythm
 from relay.intake import Exchange, Intake, printable
 from relay.mailboxes import EntryId, Mailboxes, MailboxFailed, Page
 from relay.metrics import Eviction
@@ -26,9 +25,19 @@ from relay.websocket import SUPERSEDED, ClientSocket
 from rmb_peer.logs import event, get_logger
 from rmb_peer.protocol.address import Address
 from rmb_peer.protocol.errors import InvalidPayloadData
+from rmb_peer.protocol.heartbeat import Heartbeat, LinkDead, Rhythm
+from rmb_peer.transport.tcp import arriving_at
+
+UNCONFIRMED_MAX = 16_384
+"""Entries written and not confirmed, beyond which nothing more is written; a guess: about 1 MB of ids."""
 
 FLUSH_S_MAX = 1.0
 """At an orderly end, how long the last pong is waited for; a guess."""
+
+PING_EVERY_ENTRIES = 64
+PING_EVERY_BYTES = 256 * 1024
+"""Within a long run of entries, how often a ping is due, so that a client that never stays long makes progress, too;
+guesses."""
 
 REPLIES_MAX = 256
 """Envelopes for this connection alone that wait to be written; while there are as many, it is not read. A guess."""
@@ -41,7 +50,6 @@ READ_RETRY_S_MAX = 2.0
 
 _READ_RETRY_S_FIRST = 0.05
 NO_ENVELOPE = "no_envelope"
-_PARTIAL_S = 0.5  # bytes that came this much after the last whole frame belong to an unfinished one
 _LOG = get_logger("relay")
 
 
@@ -96,7 +104,7 @@ class Connection:
         self._loop = asyncio.get_running_loop()
         self._ended: asyncio.Future[_End] = self._loop.create_future()
         self._feed = Feed(self._read_page)
-        self._heartbeat = Heartbeat(self._loop.time(), rhythm)
+        self._heartbeat: Heartbeat[EntryId] = Heartbeat(self._loop.time(), rhythm)
         self._timer: asyncio.TimerHandle | None = None
         self._reading_blocked = False
         self._ponged = asyncio.Event()
@@ -212,24 +220,36 @@ class Connection:
     # --- writing ------------------------------------------------------------------------------------------------------
 
     async def _write(self) -> None:
-        metrics = self._exchange.metrics
         while True:
             while self._heartbeat.unconfirmed >= UNCONFIRMED_MAX:
                 self._ponged.clear()
                 await self._ponged.wait()
-            for entry in await self._feed.take():
-                try:
-                    await self._socket.send(entry.data)
-                except ConnectionError:
-                    self._end(_LOST)
+            entries = await self._feed.take()
+            run_entries = run_bytes = 0
+            for entry in entries:
+                if not await self._send(entry.data):
                     return
                 self._heartbeat.wrote(entry.id)
-                metrics.message_tx += 1
-                metrics.message_tx_bytes += len(entry.data)
                 if _LOG.isEnabledFor(logging.DEBUG):
                     stream_id = f"{entry.id[0]}-{entry.id[1]}"
                     event(_LOG, logging.DEBUG, "written", id=stream_id, destination=printable(self._owner))
-            self._beat()
+                run_entries += 1
+                run_bytes += len(entry.data)
+                if run_entries >= PING_EVERY_ENTRIES or run_bytes >= PING_EVERY_BYTES:
+                    run_entries = run_bytes = 0
+                    await self._ping_if_due()
+            await self._ping_if_due()
+
+    async def _send(self, data: bytes) -> bool:
+        """Write an envelope; false when the connection is gone."""
+        try:
+            await self._socket.send(data)
+        except ConnectionError:
+            self._end(_LOST)
+            return False
+        self._exchange.metrics.message_tx += 1
+        self._exchange.metrics.message_tx_bytes += len(data)
+        return True
 
     async def _read_page(self, after: EntryId) -> Page:
         """A page of the mailbox. A store that fails is asked again until it answers; the session stays."""
@@ -257,18 +277,12 @@ class Connection:
         self._replies_in.set()
 
     async def _write_replies(self) -> None:
-        metrics = self._exchange.metrics
         while True:
             while self._replies:
                 data = self._replies.popleft()
                 self._replies_out.set()
-                try:
-                    await self._socket.send(data)
-                except ConnectionError:
-                    self._end(_LOST)
+                if not await self._send(data):
                     return
-                metrics.message_tx += 1
-                metrics.message_tx_bytes += len(data)
             self._replies_in.clear()
             await self._replies_in.wait()
 
@@ -280,6 +294,8 @@ class Connection:
     # --- the link -----------------------------------------------------------------------------------------------------
 
     def _arm(self) -> None:
+        if self._ended.done():
+            return
         deadline = self._heartbeat.deadline()
         if self._timer is not None:
             if self._timer.when() <= deadline and not self._timer.cancelled():
@@ -287,37 +303,36 @@ class Connection:
             self._timer.cancel()
         self._timer = self._loop.call_at(deadline, self._on_timer)
 
-    def _on_timer(self) -> None:
-        self._timer = None
-        self._beat()
+    async def _ping_if_due(self) -> None:
+        if not self._heartbeat.waiting and (payload := self._due_ping()) is not None:
+            await self._ping(payload)
+        self._arm()
 
-    def _beat(self) -> None:
-        """Ask the heartbeat what is due. Never waits: a client that takes nothing must not stop us from noticing."""
-        if self._ended.done():
-            return
-        now = self._loop.time()
-        payload = None
-        if not self._heartbeat.waiting or now >= self._heartbeat.deadline():
-            try:
-                payload = self._heartbeat.expire(now, self._socket.drained_bytes, self._arriving_at(now))
-            except LinkDead:
-                self._end(_STUCK if self._socket.blocked else _SILENT)
-                return
+    def _on_timer(self) -> None:
+        """Never waits: a client that takes nothing must not stop us from noticing."""
+        self._timer = None
+        payload = self._due_ping()
         if payload is not None:
             ping = self._tasks.create_task(self._ping(payload))
             self._pings.add(ping)
             ping.add_done_callback(self._pings.discard)
         self._arm()
 
+    def _due_ping(self) -> bytes | None:
+        """Ask the heartbeat what is due; a dead link ends the connection."""
+        if self._ended.done():
+            return None
+        now = self._loop.time()
+        try:
+            return self._heartbeat.expire(now, self._socket.drained_bytes, self._arriving_at(now))
+        except LinkDead:
+            self._end(_STUCK if self._socket.blocked else _SILENT)
+            return None
+
     def _arriving_at(self, now: float) -> float:
-        """When bytes of an unfinished frame last came; see `Heartbeat.expire`."""
         if self._reading_blocked:
             return now
-        silent_s = self._socket.silent_s()
-        heard_at = self._heartbeat.heard_at
-        if silent_s is None or now - silent_s < heard_at + _PARTIAL_S:
-            return heard_at - 1.0
-        return now - silent_s
+        return arriving_at(now, self._heartbeat.heard_at, self._socket.silent_s())
 
     async def _ping(self, payload: bytes) -> None:
         try:

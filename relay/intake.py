@@ -9,9 +9,7 @@ from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 
 from relay.delivery import Delivery
-from relay.lanes import Lanes, Outcome
 from relay.limits import RateLimiter
-from relay.lookup import TwinLookup
 from relay.mailboxes import EntryId, MailboxFailed
 from relay.metrics import Metrics
 from relay.switch import (
@@ -38,6 +36,8 @@ from rmb_peer.protocol.envelope import (
 from rmb_peer.protocol.lifetime import ERROR_LIFETIME_S, envelope_ttl_s
 from rmb_peer.registry.base import RegistryUnavailable
 from rmb_peer.registry.cached import NotCached
+from rmb_peer.registry.lanes import Lanes, Outcome
+from rmb_peer.registry.lookup import TwinLookup
 
 UID_CHARS_LOGGED_MAX = 64
 """Senders choose their uids; a log line need not hold more of one."""
@@ -87,7 +87,7 @@ class Intake:
         self._owner = owner
         self._exchange = exchange
         self._reply = reply
-        self._lanes: Lanes[tuple[Envelope, bytes]] = Lanes(exchange.lookup.get, self._on_lookup, spawn)
+        self._lanes: Lanes[tuple[Envelope, bytes]] = Lanes(exchange.lookup, self._on_lookup, spawn)
 
     async def room(self) -> None:
         """Wait while more of this client's envelopes are held than may be. Then read on."""

@@ -21,6 +21,7 @@ from redis.exceptions import RedisError, ResponseError
 
 from relay.batcher import Batcher
 from relay.mailboxes import (
+    APPEND_S_MAX,
     ENTRIES_MAX,
     LIFETIME_S,
     LIFETIME_S_MAX,
@@ -37,9 +38,6 @@ from rmb_peer.protocol.address import Address
 
 KEY_PREFIX = "stream:"
 FIELD = b"_"
-
-APPEND_S_MAX = 5.0
-"""How long an append is tried while the store does not answer; an embedded server is back within a second. A guess."""
 
 RETRY_S_FIRST = 0.05
 RETRY_S_MAX = 1.0

@@ -13,7 +13,6 @@ from aiohttp import hdrs, web
 
 from relay.connection import Connection
 from relay.federation.inbound import Answer, accept_post, bad_request
-from relay.heartbeat import Rhythm
 from relay.intake import Exchange
 from relay.mailboxes import Mailboxes, MailboxFailed
 from relay.metrics import CONTENT_TYPE
@@ -22,6 +21,7 @@ from relay.signin import SignInRefused, sign_in
 from relay.websocket import BadHandshake, ClientSocket, check_handshake, wants_websocket
 from rmb_peer import __version__
 from rmb_peer.logs import event, get_logger
+from rmb_peer.protocol.heartbeat import Rhythm
 
 BODIES_BYTES_MAX = 128 * 1024 * 1024
 """Bytes of posted bodies held at once; a guess: eight of the largest."""

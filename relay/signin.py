@@ -1,9 +1,9 @@
 """Who may open a connection: the token in the query string (spec rmb 4.2, 4.3). It refuses to know WebSockets."""
 
-from relay.lookup import TwinLookup
 from rmb_peer.protocol.address import Address
 from rmb_peer.protocol.token import InvalidToken, parse_token
 from rmb_peer.registry.base import RegistryUnavailable
+from rmb_peer.registry.lookup import TwinLookup
 
 
 class SignInRefused(Exception):

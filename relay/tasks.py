@@ -11,7 +11,8 @@ AGAIN_S = 0.1
 async def end(tasks: Iterable["asyncio.Task[Any]"]) -> None:
     """Cancel tasks and wait until they have ended.
 
-    One cancellation is not always enough: redis-py (8.1) swallows one that comes while it connects.
+    One cancellation is not always enough: `asyncio.wait_for` swallows one that comes in the moment its work is done
+    (before Python 3.12), and redis-py uses it for every write.
     """
     left = {task for task in tasks if not task.done()}
     while left:

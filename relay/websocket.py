@@ -12,27 +12,23 @@ This module refuses to know envelopes and sessions.
 import asyncio
 import base64
 import binascii
-import socket
 import struct
-import sys
 from collections.abc import Awaitable, Callable
 from typing import Final
 
 from aiohttp import ClientError, WSCloseCode, WSMessage, WSMsgType, hdrs, web
 from multidict import CIMultiDict, CIMultiDictProxy
 
+from rmb_peer.transport.tcp import limit_unsent, silent_s
+
 CLOSE_S_MAX = 2.0
 """How long a client gets to answer our Close before the connection is cut; a guess: two slow round trips."""
-
-UNSENT_BYTES_MAX = 128 * 1024
-"""Bytes that the kernel may hold unsent, so that progress on a slow link is seen; a guess, a few round trips' worth."""
 
 SUPERSEDED = 4001
 """Close code of ours: a newer connection has the same twin and session id (RFC 6455, 7.4.2: 4000 and up are free)."""
 
 _VERSION = "13"
 _KEY_BYTES = 16
-_LAST_DATA_RECEIVED_OFFSET = 52  # tcpi_last_data_recv in struct tcp_info, Linux; milliseconds
 _ENDED: Final = frozenset({WSMsgType.CLOSE, WSMsgType.CLOSING, WSMsgType.CLOSED, WSMsgType.ERROR})
 
 
@@ -89,9 +85,7 @@ class ClientSocket:
             raise ConnectionResetError("the client left during the handshake")
         response = _Response(transport, message_bytes_max)
         await response.prepare(request.clone(headers=headers))
-        tcp = transport.get_extra_info("socket")
-        if hasattr(socket, "TCP_NOTSENT_LOWAT"):
-            tcp.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, UNSENT_BYTES_MAX)
+        limit_unsent(transport)
         return cls(response, transport)
 
     @property
@@ -106,14 +100,7 @@ class ClientSocket:
 
     def silent_s(self) -> float | None:
         """How long ago the last byte came from the client's side; `None` where the system does not tell."""
-        if sys.platform != "linux":
-            return None
-        tcp = self._transport.get_extra_info("socket")
-        try:
-            info = tcp.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _LAST_DATA_RECEIVED_OFFSET + 4)
-        except OSError:
-            return None
-        return float(struct.unpack_from("=I", info, _LAST_DATA_RECEIVED_OFFSET)[0]) / 1000
+        return silent_s(self._transport)
 
     async def receive(self) -> WSMessage:
         """The next frame, pings and pongs included, or how the connection ended."""
@@ -220,6 +207,7 @@ class _Sink(asyncio.Protocol):
         self._predecessor = transport.get_protocol()
         transport.set_protocol(self)
         transport.resume_reading()
+        transport.write_eof()  # many clients wait for our end before they close theirs
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._predecessor.connection_lost(exc)  # aiohttp keeps a list of its connections

@@ -14,7 +14,6 @@ from typing import Protocol
 from rmb_peer.arrivals import Arrival, examine
 from rmb_peer.built_in import answer, is_built_in
 from rmb_peer.conclusions import Conclusions
-from rmb_peer.lanes import TwinCache, TwinLanes
 from rmb_peer.local.keys import LIST_ENTRIES_MAX, command_list
 from rmb_peer.local.messages import incoming_request, incoming_response
 from rmb_peer.local.queues import DeadLetter, Delivery, LocalQueues, Outcome, Waiting
@@ -36,6 +35,9 @@ from rmb_peer.protocol.errors import (
 from rmb_peer.protocol.names import check_command
 from rmb_peer.protocol.twin import Twin
 from rmb_peer.registry.base import RegistryUnavailable
+from rmb_peer.registry.lanes import Lanes
+from rmb_peer.registry.lanes import Outcome as LookupOutcome
+from rmb_peer.registry.lookup import TwinLookup
 from rmb_peer.sender import Draft, Sender
 from rmb_peer.transport.inbox import Inbox
 
@@ -48,6 +50,12 @@ READY_MAX = 2048
 LOOK_UP_PATIENCE_S = 30.0
 """How long a message waits for a registry that is away. A guess: a restart takes less."""
 
+LOOKUP_ITEMS_MAX = 10_000
+"""Messages that wait for look-ups of their senders. A guess: as many as one service list may hold."""
+
+LOOKUP_BYTES_MAX = 64 * 1024 * 1024
+"""Their bytes. A guess: four of the largest messages."""
+
 ANSWERED_MAX = 10_000
 """Built-in requests that are remembered, so that a repeat is not answered twice."""
 
@@ -57,7 +65,7 @@ YIELD_EVERY = 16
 _LOG = get_logger("gateway")
 
 
-class RefreshingTwinCache(TwinCache, Protocol):
+class RefreshingTwinLookup(TwinLookup, Protocol):
     """The part of the cached registry that receiving uses."""
 
     async def refresh(self, twin_id: int) -> Twin | None:
@@ -85,7 +93,7 @@ class Downstream:
         *,
         twin_id: int,
         encryption: EncryptionKey,
-        cache: RefreshingTwinCache,
+        cache: RefreshingTwinLookup,
         inbox: Inbox,
         queues: LocalQueues,
         sender: Sender,
@@ -116,7 +124,14 @@ class Downstream:
         self._conclusions = conclusions
         self._tasks = tasks
         self._wall_clock = wall_clock
-        self._lanes: TwinLanes[Arrival] = TwinLanes(cache, self._known, tasks, patience_s=LOOK_UP_PATIENCE_S)
+        self._lanes: Lanes[Arrival] = Lanes(
+            cache,
+            self._known,
+            tasks.create_task,
+            patience_s=LOOK_UP_PATIENCE_S,
+            items_max=LOOKUP_ITEMS_MAX,
+            bytes_max=LOOKUP_BYTES_MAX,
+        )
         self._ready: deque[_Verified] = deque()
         self._something_ready = asyncio.Event()
         self._room = asyncio.Event()
@@ -162,11 +177,11 @@ class Downstream:
                 bytes=arrival.size_bytes,
             )
             if arrival.source.twin:
-                self._lanes.submit(arrival.source.twin, arrival)
+                self._lanes.submit(arrival.source.twin, arrival, arrival.size_bytes)
             else:  # an error of the relay: counts only if somebody waits for its uid
                 self._add_ready(_Verified(arrival, b""))
 
-    def _known(self, twin: Twin | RegistryUnavailable | None, arrival: Arrival) -> None:
+    def _known(self, arrival: Arrival, twin: LookupOutcome) -> None:
         envelope = arrival.envelope
         if twin is None:
             self._retry_with_fresh_record(None, arrival, UnknownSender(arrival.source.twin))

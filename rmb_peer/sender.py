@@ -7,7 +7,6 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from rmb_peer.lanes import TwinCache, TwinLanes
 from rmb_peer.protocol.envelope import Envelope, destination_of, seal_and_sign
 from rmb_peer.protocol.errors import (
     CannotEncrypt,
@@ -19,12 +18,20 @@ from rmb_peer.protocol.errors import (
 )
 from rmb_peer.protocol.identity import Identity
 from rmb_peer.protocol.twin import Twin
-from rmb_peer.registry.base import RegistryUnavailable
+from rmb_peer.registry.lanes import Lanes, Outcome
+from rmb_peer.registry.lookup import TwinLookup
 from rmb_peer.transport.relay_link import Parcel
 from rmb_peer.transport.relay_pool import RelayPool
 
 EXPIRED_TEXT = "response has expired before sending!"
 """For requests too: existing clients know this text (spec rmb 5.4)."""
+
+
+LOOKUP_ITEMS_MAX = 10_000
+"""Drafts that wait for look-ups. A guess, above what a gateway has under way at once (`upstream`)."""
+
+LOOKUP_BYTES_MAX = 128 * 1024 * 1024
+"""Their payloads. A guess, likewise."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +57,7 @@ class Sender:
         *,
         twin_id: int,
         identity: Identity,
-        cache: TwinCache,
+        cache: TwinLookup,
         pool: RelayPool,
         tasks: asyncio.TaskGroup,
         wall_clock: Callable[[], float],
@@ -76,13 +83,15 @@ class Sender:
         self._wall_clock = wall_clock
         self._message_bytes_max = message_bytes_max
         self._publishes_key = publishes_key
-        self._lanes: TwinLanes[Draft] = TwinLanes(cache, self._known, tasks)
+        self._lanes: Lanes[Draft] = Lanes(
+            cache, self._known, tasks.create_task, items_max=LOOKUP_ITEMS_MAX, bytes_max=LOOKUP_BYTES_MAX
+        )
 
     def submit(self, draft: Draft) -> None:
         """Send a draft; for each receiver in the order of the calls."""
-        self._lanes.submit(draft.envelope.destination.twin, draft)
+        self._lanes.submit(draft.envelope.destination.twin, draft, len(draft.envelope.plain))
 
-    def _known(self, receiver: Twin | RegistryUnavailable | None, draft: Draft) -> None:
+    def _known(self, draft: Draft, receiver: Outcome) -> None:
         if isinstance(receiver, Twin):
             try:
                 parcel = self._parcel(receiver, draft)

@@ -17,8 +17,9 @@ from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidSta
 from rmb_peer import __version__
 from rmb_peer.logs import event, get_logger
 from rmb_peer.protocol.backoff import Backoff
-from rmb_peer.protocol.confirmation import Confirmation
+from rmb_peer.protocol.heartbeat import Heartbeat, LinkDead, Rhythm
 from rmb_peer.transport.inbox import Inbox
+from rmb_peer.transport.tcp import arriving_at, limit_unsent, silent_s
 
 WINDOW_PARCELS = 1024
 """Parcels on one connection that are not yet proven to be read. A guess: about what a relay reads in 50 ms."""
@@ -34,6 +35,9 @@ RETRY_S_FIRST, RETRY_S_MAX = 0.2, 30.0
 
 STABLE_S = 10.0
 """A connection that held this long counts as a success: the next failure begins with the shortest pause."""
+
+RHYTHM = Rhythm(gap_s=0.0)
+"""A relay reads all the time, so what was sent may be proven as often as round trips allow."""
 
 SUPERSEDED = 4001
 """Close code of our relay: another connection with this identity has taken this one's place."""
@@ -121,20 +125,22 @@ class RelayLink:
         self._backoff = Backoff(RETRY_S_FIRST, RETRY_S_MAX, random)
         self._message_bytes_max = message_bytes_max
         self._twin = twin
-        self._confirmation: Confirmation[Parcel] = Confirmation(clock())
+        self._heartbeat: Heartbeat[Parcel] = Heartbeat(clock(), RHYTHM)
+        self._unconfirmed_bytes = 0
+        self._sent_bytes = 0
         self._wake = asyncio.Event()
+        self._beat_soon = asyncio.Event()
         self._reading_held_up = False
 
     @property
     def unconfirmed(self) -> int:
         """Parcels sent and not yet proven to be read."""
-        return len(self._confirmation.unconfirmed)
+        return self._heartbeat.unconfirmed
 
     @property
     def has_room(self) -> bool:
         """Whether the window lets another parcel out."""
-        confirmation = self._confirmation
-        return len(confirmation.unconfirmed) < WINDOW_PARCELS and confirmation.unconfirmed_bytes < WINDOW_BYTES
+        return self._heartbeat.unconfirmed < WINDOW_PARCELS and self._unconfirmed_bytes < WINDOW_BYTES
 
     def wake(self) -> None:
         """There may be something to send."""
@@ -165,44 +171,45 @@ class RelayLink:
             f"{self.url}?{self._make_token()}",
             compression=None,  # payloads are encrypted; the Rust relay offers none (spec rmb appendix B)
             max_size=self._message_bytes_max,
-            ping_interval=None,  # pings confirm messages here, see protocol/confirmation.py
+            ping_interval=None,  # pings confirm messages here, see protocol/heartbeat.py
             open_timeout=DIAL_S_MAX,
             close_timeout=1.0,
             user_agent_header=f"rmb-peer/{__version__}",
         ) as socket:
-            self._confirmation = Confirmation(self._clock())
+            limit_unsent(socket.transport)
+            self._heartbeat = Heartbeat(self._clock(), RHYTHM)
+            self._unconfirmed_bytes = self._sent_bytes = 0
             self._set_connected(True)
             try:
                 async with asyncio.TaskGroup() as tasks:
                     tasks.create_task(self._read(socket))
                     tasks.create_task(self._write(socket))
+                    tasks.create_task(self._beat(socket))
             except BaseExceptionGroup as group:
                 raise group.exceptions[0] from None
             finally:
-                self._source.give_back(list(self._confirmation.unconfirmed))
-                self._confirmation = Confirmation(self._clock())
+                self._source.give_back(self._heartbeat.take_unconfirmed())
                 self._set_connected(False)
 
     async def _read(self, socket: ClientConnection) -> None:
         while True:
             frame = await socket.recv()
-            self._confirmation.heard(self._clock())
+            self._heartbeat.heard(self._clock())
             if isinstance(frame, str):
                 event(_LOG, logging.WARNING, "invalid message payload type", code=100, relay=self.url)
-            elif self._inbox.has_room():
-                await self._inbox.put(frame)
             else:
-                self._reading_held_up = True
+                self._reading_held_up = not self._inbox.has_room()
                 await self._inbox.put(frame)
                 self._reading_held_up = False
-                self._confirmation.heard(self._clock())
 
     async def _write(self, socket: ClientConnection) -> None:
-        confirmation = self._confirmation
         while True:
             self._wake.clear()
             while self.has_room and (parcel := self._source.next_parcel(self)) is not None:
-                confirmation.sent(parcel, len(parcel.data))
+                size_bytes = len(parcel.data)
+                self._heartbeat.wrote(parcel)
+                self._unconfirmed_bytes += size_bytes
+                self._sent_bytes += size_bytes
                 await socket.send(parcel.data)
                 event(
                     _LOG,
@@ -211,37 +218,42 @@ class RelayLink:
                     uid=parcel.uid,
                     destination=parcel.destination,
                     relay=self.url,
-                    bytes=len(parcel.data),
+                    bytes=size_bytes,
                 )
-                if confirmation.ping_due_s() is not None:
-                    await self._ping(socket)
+                self._beat_soon.set()
+            await self._wake.wait()
+
+    async def _beat(self, socket: ClientConnection) -> None:
+        """Send the pings that are due; a task of its own, because the writer may wait for a slow line."""
+        while True:
+            self._beat_soon.clear()
             now_s = self._clock()
-            due_s = confirmation.ping_due_s()
-            if due_s is not None and due_s <= now_s:
-                await self._ping(socket)
-                continue
-            if confirmation.dead_s() <= now_s and not self._reading_held_up:
-                socket.transport.abort()
-                raise TimeoutError("nothing arrived for 40 s")
-            next_s = min(due_s, confirmation.dead_s()) if due_s is not None else confirmation.dead_s()
-            await self._sleep_until_woken(max(next_s - now_s, 0.05))
+            heard_s = self._heartbeat.heard_at
+            transport = socket.transport
+            arriving_s = now_s if self._reading_held_up else arriving_at(now_s, heard_s, silent_s(transport))
+            try:
+                ping = self._heartbeat.expire(now_s, self._sent_bytes - transport.get_write_buffer_size(), arriving_s)
+            except LinkDead:
+                transport.abort()
+                raise TimeoutError(f"no answer to a ping for {RHYTHM.dead_s:g} s") from None
+            if ping is not None:
+                pong = cast("asyncio.Future[float]", await socket.ping(ping))
+                pong.add_done_callback(partial(self._ponged, self._heartbeat, ping))
+            await self._wait_beat(self._heartbeat.deadline() - now_s)
 
-    async def _ping(self, socket: ClientConnection) -> None:
-        self._confirmation.pinged()
-        pong = cast("asyncio.Future[float]", await socket.ping())
-        pong.add_done_callback(partial(self._ponged, self._confirmation))
-
-    def _ponged(self, confirmation: Confirmation[Parcel], pong: "asyncio.Future[float]") -> None:
-        ended = pong.cancelled() or pong.exception() is not None
-        if ended or confirmation is not self._confirmation:
-            return  # what the connection left unproven has been given back
-        for parcel in confirmation.ponged(self._clock()):
+    def _ponged(self, heartbeat: Heartbeat[Parcel], ping: bytes, pong: "asyncio.Future[float]") -> None:
+        if pong.cancelled() or pong.exception() is not None:
+            return  # the connection ended; what it left unproven has been given back
+        heartbeat.heard(self._clock())
+        for parcel in heartbeat.pong(ping):
+            self._unconfirmed_bytes -= len(parcel.data)
             parcel.arrived()
         self._wake.set()
+        self._beat_soon.set()
 
-    async def _sleep_until_woken(self, seconds: float) -> None:
-        timer = asyncio.get_running_loop().call_later(seconds, self._wake.set)
-        await self._wake.wait()
+    async def _wait_beat(self, seconds: float) -> None:
+        timer = asyncio.get_running_loop().call_later(max(seconds, 0.0), self._beat_soon.set)
+        await self._beat_soon.wait()
         timer.cancel()
 
     def _set_connected(self, connected: bool) -> None:

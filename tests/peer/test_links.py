@@ -1,15 +1,18 @@
 """The gateway and its relays: several at once, dead connections, refusals. Nothing is lost when a connection is."""
 
 import asyncio
+import base64
 from http import HTTPStatus
 
 import pytest
 
 from rmb_peer.local import keys
+from rmb_peer.protocol.heartbeat import Rhythm
 from rmb_peer.registry.memory import MemoryRegistry
 from rmb_peer.transport import relay_link
 from tests.support.gateways import request_json, running_node, two_nodes
 from tests.support.scripted_relay import scripted_relay
+from tests.support.slow_line import slow_line
 
 
 async def test_what_a_dead_connection_swallowed_is_sent_again() -> None:
@@ -101,14 +104,31 @@ async def test_a_refusing_relay_is_tried_again() -> None:
 async def test_a_silent_connection_is_noticed() -> None:
     """A relay that stops reading is left for a fresh connection, and nothing is lost."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("rmb_peer.protocol.confirmation.DEAD_S", 0.3)
-        patch.setattr("rmb_peer.protocol.confirmation.PING_IDLE_S", 0.1)
+        patch.setattr(relay_link, "RHYTHM", Rhythm(idle_s=0.1, dead_s=0.3, gap_s=0.0))
         async with scripted_relay() as relay, two_nodes(relay.url) as (a, b):
             before = relay.accepted
             relay.connections[a.twin.id].transport.pause_reading()
             a.request(b.twin.id)
             await relay.until(lambda: relay.accepted > before)
             await b.popped("msgbus.test.echo")
+
+
+async def test_a_large_message_on_a_slow_line_is_no_dead_link() -> None:
+    """Sending it takes several times as long as a link may be silent, and it arrives over the first connection."""
+    registry = MemoryRegistry()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(relay_link, "RHYTHM", Rhythm(idle_s=0.1, dead_s=0.5, gap_s=0.0))
+        async with (
+            scripted_relay() as relay,
+            slow_line(relay.port, 1_000_000) as slow_port,
+            running_node(registry, [f"ws://localhost:{slow_port}"]) as a,
+            running_node(registry, [relay.url]) as b,
+        ):
+            size_bytes = 1_500_000
+            a.request(b.twin.id, dat=base64.b64encode(bytes(size_bytes)).decode())
+            request = await b.popped("msgbus.test.echo")
+            assert len(base64.b64decode(request["dat"])) == size_bytes
+            assert relay.accepted == 2
 
 
 async def test_the_window_bounds_what_is_under_way() -> None:

@@ -1,6 +1,7 @@
 """A request crosses gateways and a relay of the existing protocol, and its answer comes back."""
 
 import base64
+import time
 from typing import Any
 
 import pytest
@@ -102,3 +103,41 @@ async def test_several_destinations_share_one_uid() -> None:
         answers = [await a.popped("my-ret") for _ in range(3)]
         assert {answer["src"] for answer in answers} == {str(node.twin.id) for node in (a, b, c)}
         assert len({envelope.uid for envelope in relay.received}) == 1
+
+
+@pytest.mark.parametrize("ref", [None, "", "x", ..., 'ü\n"\\'])
+async def test_the_reference_comes_back_as_it_was(ref: Any) -> None:
+    """Null, empty, missing and any text: it stays here and is given back with the answer (C 13)."""
+    async with scripted_relay() as relay, two_nodes(relay.url) as (a, b):
+        a.request(b.twin.id, ref=ref, tag=..., shm=...)
+        request = await b.popped("msgbus.test.echo")
+        assert (request["tag"], request["shm"]) == (None, None)
+        b.respond(request, shm=...)
+        answer = await a.popped("my-ret")
+        assert answer["ref"] == (None if ref is ... else ref)
+        assert answer["shm"] is None
+
+
+@pytest.mark.parametrize("offset_s", ["zero", -100, 100])
+async def test_the_time_of_an_answer(offset_s: Any) -> None:
+    """`now` 0 means now, an old one shortens the life of the answer, a future one is pulled back (C 14)."""
+    async with scripted_relay() as relay, two_nodes(relay.url) as (a, b):
+        a.request(b.twin.id)
+        before_s = int(time.time())
+        now_s = 0 if offset_s == "zero" else before_s + offset_s
+        b.respond(await b.popped("msgbus.test.echo"), now=now_s)
+        assert (await a.popped("my-ret"))["err"] is None
+        answer = relay.received[-1]
+        assert before_s <= answer.timestamp <= time.time()
+        expected_s = 1800 + min(0, offset_s) if offset_s != "zero" else 1800
+        assert expected_s - 5 <= answer.expiration <= expected_s
+
+
+async def test_an_error_of_a_service_reaches_the_client() -> None:
+    """Code and text as the service gave them, without its payload (C 14)."""
+    async with scripted_relay() as relay, two_nodes(relay.url) as (a, b):
+        a.request(b.twin.id)
+        b.respond(await b.popped("msgbus.test.echo"), dat="!", err={"code": 255, "message": "no such file"})
+        answer = await a.popped("my-ret")
+        assert (answer["err"], answer["dat"]) == ({"code": 255, "message": "no such file"}, "")
+        assert len(relay.received[-1].cipher) == 28

@@ -4,7 +4,7 @@ import asyncio
 import logging
 import time
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from rmb_peer.protocol.twin import Twin
 from rmb_peer.registry.base import RegistryUnavailable
 from rmb_peer.registry.cached import NOT_CACHED, NotCached
 from tests.support.hosted_registry import signer
+from tests.support.proxy import Proxy
 from tests.support.services import valkey
 
 DOMAIN = "relay.test"
@@ -34,6 +35,7 @@ class Directory:
 
     Attributes:
         gates: a look-up of such a twin waits until its event is set.
+        first_gates: the same, for the first look-up only.
         uncached: `peek` does not know these.
         failing: look-ups of these raise, with this text.
         asked: how often each was looked up.
@@ -46,6 +48,7 @@ class Directory:
         """Hold exactly these, and have no whims."""
         self.twins: dict[int, Twin] = {}
         self.gates: dict[int, asyncio.Event] = {}
+        self.first_gates: dict[int, asyncio.Event] = {}
         self.uncached: set[int] = set()
         self.failing: dict[int, str] = {}
         self.asked: dict[int, int] = {}
@@ -62,7 +65,7 @@ class Directory:
 
     async def get(self, twin_id: int) -> Twin | None:
         self.asked[twin_id] = self.asked.get(twin_id, 0) + 1
-        if gate := self.gates.get(twin_id):
+        if gate := self.gates.get(twin_id) or self.first_gates.pop(twin_id, None):
             await gate.wait()
         if twin_id in self.failing:
             raise RegistryUnavailable(self.failing[twin_id])
@@ -74,10 +77,16 @@ class TestBed:
 
     __test__ = False
 
-    def __init__(self, app: RelayApp, store: Redis, directory: Directory) -> None:
+    def __init__(self, app: RelayApp, store: Redis, directory: Directory, door: Proxy | None) -> None:
         self.app = app
+        self._door = door
         self.store = store
         self.directory = directory
+
+    @property
+    def proxy(self) -> Proxy:
+        assert self._door is not None
+        return self._door
 
     @property
     def http(self) -> str:
@@ -92,18 +101,41 @@ class TestBed:
     async def keys(self) -> set[bytes]:
         return set(await self.store.keys("stream:*"))
 
+    async def keys_are(self, *names: str) -> bool:
+        """Whether exactly these mailboxes exist."""
+        return await self.keys() == {name.encode() for name in names}
+
     async def waiting(self, owner: str) -> list[bytes]:
         """The envelopes in a mailbox."""
         return [fields[b"_"] for _, fields in await self.store.xrange(f"stream:{owner}")]
 
 
 @asynccontextmanager
-async def relay(folder: Path, directory: Directory, **config: Any) -> AsyncIterator[TestBed]:
-    """A relay with a Valkey of its own."""
-    async with valkey(folder) as (server, client):
+async def relay(
+    folder: Path,
+    directory: Directory,
+    *,
+    now_s: Callable[[], float] = time.time,
+    through: Callable[[str], AbstractAsyncContextManager[Proxy]] | None = None,
+    **config: Any,
+) -> AsyncIterator[TestBed]:
+    """A relay with a Valkey of its own.
+
+    Args:
+        folder: for the data of the store.
+        directory: the twins.
+        now_s: the relay's clock.
+        through: put this between the relay and its store.
+        config: what differs from the defaults of tests.
+    """
+    async with AsyncExitStack() as stack:
+        server, client = await stack.enter_async_context(valkey(folder))
+        door = await stack.enter_async_context(through(server.url)) if through else None
+        url = door.url if door else server.url
         options = {"domains": (DOMAIN,), "listen_host": "127.0.0.1", "listen_port": 0, **config}
-        async with RelayApp(RelayConfig(redis_url=server.url, **options), lookup=directory) as app:
-            yield TestBed(app, client, directory)
+        app = RelayApp(RelayConfig(redis_url=url, **options), lookup=directory, now_s=now_s)
+        await stack.enter_async_context(app)
+        yield TestBed(app, client, directory, door)
 
 
 def token(owner: Address, **options: Any) -> str:

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from relay.heartbeat import CHECK_S, Heartbeat, LinkDead, Rhythm
+from rmb_peer.protocol.heartbeat import CHECK_S, Heartbeat, LinkDead, Rhythm
 
 R = Rhythm(idle_s=20.0, dead_s=40.0, gap_s=0.1)
 E1, E2, E3 = (1, 0), (2, 0), (3, 0)

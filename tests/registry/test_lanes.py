@@ -4,11 +4,13 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from relay.lanes import WAITING_BYTES_MAX, WAITING_ITEMS_MAX, Lanes, Outcome
+from rmb_peer.protocol.twin import Twin
 from rmb_peer.registry.base import RegistryUnavailable
+from rmb_peer.registry.lanes import WAITING_BYTES_MAX, WAITING_ITEMS_MAX, Lanes, Outcome
 from tests.support.relay import Directory
 
 
@@ -17,7 +19,7 @@ class Bench:
         self.directory = Directory(*twins)
         self.released: list[tuple[str, Outcome]] = []
         self.lanes: Lanes[str] = Lanes(
-            self.directory.get, lambda item, outcome: self.released.append((item, outcome)), tasks.create_task
+            self.directory, lambda item, outcome: self.released.append((item, outcome)), tasks.create_task
         )
 
     @property
@@ -77,7 +79,7 @@ async def test_a_lookup_without_end_is_given_up() -> None:
         directory, released = Directory(), asyncio.Queue[Outcome]()
         directory.gates[9] = asyncio.Event()
         lanes: Lanes[str] = Lanes(
-            directory.get, lambda _, outcome: released.put_nowait(outcome), tasks.create_task, lookup_s_max=0.02
+            directory, lambda _, outcome: released.put_nowait(outcome), tasks.create_task, lookup_s_max=0.02
         )
         lanes.put(9, "x", 1)
         outcome = await asyncio.wait_for(released.get(), 5)
@@ -99,6 +101,63 @@ async def test_what_waits_is_bounded_by_number_and_bytes() -> None:
             b.directory.gates[9].set()
             await asyncio.wait_for(room, 5)
             assert len(b.items) == count
+
+
+async def test_a_known_twin_is_not_waited_for() -> None:
+    """What the cache knows releases at once, also that there is no such twin."""
+    async with bench(9) as b:
+        b.lanes.submit(9, "known", 1)
+        b.lanes.submit(8, "absent", 1)
+        assert [
+            (item, outcome and outcome.id) for item, outcome in b.released if not isinstance(outcome, Exception)
+        ] == [
+            ("known", 9),
+            ("absent", None),
+        ]
+
+
+async def test_a_message_does_not_overtake_those_that_wait() -> None:
+    """Once the twin is known to the cache, earlier messages of its lane still go first."""
+    async with bench(9) as b:
+        b.directory.gates[9] = asyncio.Event()
+        b.lanes.put(9, "first", 1)
+        b.lanes.submit(9, "second", 1)
+        assert b.items == []
+        b.directory.gates[9].set()
+        await settle()
+        assert b.items == ["first", "second"]
+
+
+async def test_too_much_is_released_with_an_error() -> None:
+    """For an owner that cannot make its senders wait: at the bound a message fails, known twins still pass."""
+    async with bench(7, 9) as b:
+        b.directory.gates[9] = asyncio.Event()
+        b.lanes.put(9, "waits", WAITING_BYTES_MAX)
+        b.lanes.submit(9, "too much", 1)
+        b.lanes.submit(7, "known", 1)
+        assert b.items == ["too much", "known"]
+        assert isinstance(b.released[0][1], RegistryUnavailable)
+        b.directory.gates[9].set()
+
+
+async def test_patience_asks_again() -> None:
+    """A look-up that fails is repeated while there is patience; its messages leave with the answer."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("rmb_peer.registry.lanes.RETRY_S", 0.01)
+        async with asyncio.TaskGroup() as tasks:
+            directory, released = Directory(9), asyncio.Queue[Outcome]()
+            directory.failing[9] = "away"
+            lanes: Lanes[str] = Lanes(
+                directory, lambda _, outcome: released.put_nowait(outcome), tasks.create_task, patience_s=10.0
+            )
+            lanes.put(9, "x", 1)
+            while directory.asked.get(9, 0) < 3:
+                await asyncio.sleep(0.001)  # polls the retries
+            assert released.empty()
+            del directory.failing[9]
+            async with asyncio.timeout(5):
+                outcome = await released.get()
+            assert isinstance(outcome, Twin)
 
 
 @settings(max_examples=100, deadline=None)

@@ -1,23 +1,25 @@
-"""When to ping a client, what its pong proves, when the link is dead. No I/O; times are seconds of a monotonic clock.
+"""When to ping the other end of a link, what its pong proves, when the link is dead (rmb.1; gateway and relay).
 
-TCP keeps the order and a WebSocket client answers a ping when it reads it. So a pong proves that the client has read
-every entry that was written before the ping: only then may they be deleted from the mailbox (spec rmb 10.7 f). At most
-one ping is on its way at a time.
+TCP keeps the order, and a WebSocket endpoint answers a ping when it reads it (RFC 6455, 5.5.2). So a pong proves that
+the other end has read everything that was written before the ping: only then may it be forgotten here. A write that
+returned proves nothing, because a dead connection swallows whatever the kernel's buffer takes (spec rmb 10.7 f). At
+most one ping is on its way at a time.
 
-A link is dead when a ping stays unanswered although the client could have answered: the clock of the limit stands still
-while written bytes drain, while a large message of the client is still arriving, and while we ourselves do not read.
+A link is dead when a ping stays unanswered although the other end could have answered: the clock of the limit stands
+still while written bytes drain, while a large message is still arriving, and while we ourselves do not read.
+
+No I/O; times are seconds of a monotonic clock.
 """
 
 from collections import deque
 from dataclasses import dataclass
-
-from relay.mailboxes import EntryId
-
-UNCONFIRMED_MAX = 16_384
-"""Entries written and not confirmed, beyond which nothing more is written; a guess: about 1 MB of ids."""
+from typing import Generic, TypeVar
 
 CHECK_S = 5.0
 """How often a link with an unanswered ping is looked at; a guess, well below the limit."""
+
+
+Entry = TypeVar("Entry")
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +27,7 @@ class Rhythm:
     """How often, how long.
 
     Attributes:
-        idle_s: a client that is silent for this long gets a ping (spec rmb 5.7).
+        idle_s: an end that is silent for this long gets a ping (spec rmb 5.7).
         dead_s: an unanswered ping ends the connection after this time (spec rmb 5.7).
         gap_s: shortest time between two pings; what is written in between is confirmed together. A guess.
     """
@@ -36,16 +38,16 @@ class Rhythm:
 
 
 class LinkDead(Exception):
-    """The client does not answer."""
+    """The other end does not answer."""
 
 
-class Heartbeat:
-    """The pings of one connection."""
+class Heartbeat(Generic[Entry]):
+    """The pings of one connection, and what was written on it and is not yet proven to be read."""
 
     def __init__(self, now: float, rhythm: Rhythm) -> None:
         """Start with the handshake just done."""
         self._rhythm = rhythm
-        self._unconfirmed: deque[EntryId] = deque()
+        self._unconfirmed: deque[Entry] = deque()
         self._covered = 0
         """How many of the unconfirmed entries the ping on its way follows."""
         self._number = 0
@@ -61,6 +63,11 @@ class Heartbeat:
         """Entries written and not confirmed."""
         return len(self._unconfirmed)
 
+    def take_unconfirmed(self) -> list[Entry]:
+        """Everything that was not confirmed, when the connection has ended."""
+        entries, self._unconfirmed, self._covered, self._outstanding = list(self._unconfirmed), deque(), 0, None
+        return entries
+
     @property
     def waiting(self) -> bool:
         """Whether a ping is on its way."""
@@ -68,18 +75,18 @@ class Heartbeat:
 
     @property
     def heard_at(self) -> float:
-        """When the client's last complete frame came."""
+        """When the last complete frame came."""
         return self._heard_at
 
-    def wrote(self, entry_id: EntryId) -> None:
+    def wrote(self, entry: Entry) -> None:
         """An entry has been written."""
-        self._unconfirmed.append(entry_id)
+        self._unconfirmed.append(entry)
 
     def heard(self, now: float) -> None:
-        """Any frame came from the client."""
+        """A complete frame came."""
         self._heard_at = now
 
-    def pong(self, payload: bytes) -> list[EntryId]:
+    def pong(self, payload: bytes) -> list[Entry]:
         """A pong came.
 
         Returns:
@@ -107,13 +114,13 @@ class Heartbeat:
         Args:
             now: the time.
             drained_bytes: bytes that have left our own buffers so far, ever.
-            arriving_at: when bytes of the client last came that do not make a frame yet; `now` while we do not read.
+            arriving_at: when bytes last came that do not make a frame yet; `now` while we do not read.
 
         Returns:
             the payload of the ping that is due, if one is.
 
         Raises:
-            LinkDead: the client could have answered and did not.
+            LinkDead: the other end could have answered and did not.
         """
         if self._outstanding is None:
             self._drained = drained_bytes
