@@ -1,9 +1,11 @@
 """The way of a message is found among the lines of all parts, and gaps are named."""
 
+from typing import Any
+
 from rmb_peer.dev.journey import LINES_MAX, Recorder
 from rmb_peer.dev.log_lines import LogLine
 
-WAY = [
+WAY: list[tuple[str, str, dict[str, Any]]] = [
     ("gateway-a", "taken", {"ref": "r", "command": "echo", "destinations": [2]}),
     ("gateway-a", "sent", {"destination": 2, "bytes": 300}),
     ("relay", "routed", {"kind": "request", "source": "1", "destination": "2", "how": "direct"}),
@@ -28,7 +30,7 @@ def _recorder(skip: int | None = None) -> Recorder:
     for other in ("u-0", "u-1"):  # the lines of another message come first
         for number, (part, event, fields) in enumerate(WAY):
             if number != skip:
-                mine = {**fields, "uid": other}
+                mine: dict[str, Any] = {**fields, "uid": other}
                 if "ref" in fields and other == "u-0":
                     mine["ref"] = "somebody else's"
                 recorder.add(_line(part, event, 100 + number / 1000, **mine))

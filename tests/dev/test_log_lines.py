@@ -3,6 +3,7 @@
 import io
 import json
 import logging
+from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -17,7 +18,8 @@ def test_cutting_does_not_depend_on_how_bytes_arrive(lines: list[bytes], sizes: 
     data = b"\n".join(lines)
     whole = LineCutter("p")
     expected = [*whole.feed(data), *whole.end()]
-    pieces, cutter, position, turn = [], LineCutter("p"), 0, 0
+    pieces: list[Any] = []
+    cutter, position, turn = LineCutter("p"), 0, 0
     while position < len(data):
         size = sizes[turn % len(sizes)]
         pieces += cutter.feed(data[position : position + size])

@@ -100,13 +100,13 @@ async def test_examples_work_secrets_stay_secret_and_ctrl_c_ends_everything(tmp_
         mnemonics = [keep / f"gateway-{side}.mnemonic" for side in "ab"]
         assert [stat.S_IMODE(path.stat().st_mode) for path in mnemonics] == [0o600, 0o600]
         arguments = b"".join(Path(f"/proc/{pid}/cmdline").read_bytes() for pid in processes_of(folder))
-        for path in mnemonics:
-            assert path.read_text().split()[0].encode() + b" " not in arguments.replace(b"\0", b" ")
-            assert path.read_text().strip() not in json.dumps(shown)
+        for file in mnemonics:
+            assert file.read_text().split()[0].encode() + b" " not in arguments.replace(b"\0", b" ")
+            assert file.read_text().strip() not in json.dumps(shown)
 
         process.send_signal(signal.SIGINT)
-        out, err = await asyncio.wait_for(process.communicate(), 30)
-        assert (process.returncode, out, err) == (0, b"", b"")
+        output = await asyncio.wait_for(process.communicate(), 30)
+        assert (process.returncode, *output) == (0, b"", b"")
         assert processes_of(folder) == set()
 
     again = await run_peer("dev", "--once", "--json", "--keep", str(keep), "-k", "ed25519", timeout_s=60)

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rmb_peer.local import messages
+from rmb_peer.local import base64_text, messages
 from rmb_peer.local.messages import MalformedMessage, OutgoingRequest, OutgoingResponse
 from rmb_peer.protocol.address import Address
 from tests.support.gateways import request_json, response_json
@@ -78,7 +78,7 @@ def test_requests_are_read_as_they_are_meant(**fields: Any) -> None:
         ref=fields["reference"],
         cmd=fields["command"],
         exp=fields["expiration_s"],
-        dat=messages.base64_text.encode(fields["payload"]),
+        dat=base64_text.encode(fields["payload"]),
         tag=fields["tags"],
         shm=fields["schema"],
         now=fields["now_s"],

@@ -1,5 +1,7 @@
 """The bytes that a signature covers: the vectors, and a slow twin that reads the table of spec 2.6 line by line."""
 
+from typing import Any
+
 import pytest
 from hypothesis import given
 
@@ -31,13 +33,13 @@ def test_text_of_the_response_vector() -> None:
 
 
 @pytest.mark.parametrize("vector", VECTORS["signed_envelopes"], ids=lambda vector: vector["origin"])
-def test_md5_of_the_vectors(vector: dict) -> None:
+def test_md5_of_the_vectors(vector: dict[str, Any]) -> None:
     """Vectors A.3 to A.5: the 16 bytes that are signed."""
     assert challenge(envelope_of(vector["fields"])).hex() == vector["challenge_md5"]
 
 
 @pytest.mark.parametrize("fields", VECTORS["ambiguous_challenge"]["fields"], ids=["request", "error", "response"])
-def test_three_kinds_share_one_challenge(fields: dict) -> None:
+def test_three_kinds_share_one_challenge(fields: dict[str, Any]) -> None:
     """Vector A.5: the kind is not covered, and fields run together (spec 10.2)."""
     assert challenge_text(envelope_of(fields)).decode() == VECTORS["ambiguous_challenge"]["challenge_text"]
 

@@ -1,6 +1,7 @@
 """Sealing: the vectors of appendix A.2, what does not open, and a cache that does not grow."""
 
 import hashlib
+from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -48,7 +49,7 @@ def test_shared_key_is_not_the_usual_hash() -> None:
 
 
 @pytest.mark.parametrize("seal", VECTOR["seals"], ids=["hello-world", "empty"])
-def test_sealed_bytes(seal: dict) -> None:
+def test_sealed_bytes(seal: dict[str, Any]) -> None:
     """Vector A.2: nonce, ciphertext, tag; 28 bytes more than the text."""
     asked: list[int] = []
 
@@ -136,7 +137,12 @@ def test_shared_keys_are_computed_once_per_pair(monkeypatch: pytest.MonkeyPatch)
     key = EncryptionKey((7).to_bytes(32), counted_bytes())
     calls: list[bytes] = []
     real = key.shared_key
-    monkeypatch.setattr(key, "shared_key", lambda other: (calls.append(other), real(other))[1])
+
+    def counted(other: bytes) -> bytes:
+        calls.append(other)
+        return real(other)
+
+    monkeypatch.setattr(key, "shared_key", counted)
     for _ in range(3):
         key.seal(b"x", B.public_key)
         key.open(B.seal(b"y", key.public_key), B.public_key)

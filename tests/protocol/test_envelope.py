@@ -1,5 +1,7 @@
 """Envelopes: wire vectors, the receiving peer's checks of spec 2.5, sealing, and what relays make themselves."""
 
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -60,7 +62,7 @@ def test_request_vector_on_the_wire() -> None:
 
 
 @pytest.mark.parametrize("vector", VECTORS["unsigned_envelopes"], ids=lambda vector: vector["name"])
-def test_unsigned_vectors_on_the_wire(vector: dict) -> None:
+def test_unsigned_vectors_on_the_wire(vector: dict[str, Any]) -> None:
     """Vector A.6: relay error, ping and pong, read and written; empty sub-messages stay present (spec 2.2)."""
     envelope, wire = envelope_of(vector["fields"]), bytes.fromhex(vector["wire"])
     assert envelope.SerializeToString() == wire

@@ -1,5 +1,7 @@
 """When to ping, what a pong proves, when the link is dead (spec rmb 5.7, 10.7 f)."""
 
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -10,13 +12,13 @@ R = Rhythm(idle_s=20.0, dead_s=40.0, gap_s=0.1)
 E1, E2, E3 = (1, 0), (2, 0), (3, 0)
 
 
-def expire(beat: Heartbeat, now: float, drained: int = 0, arriving_at: float = 0.0) -> bytes | None:
+def expire(beat: Heartbeat[Any], now: float, drained: int = 0, arriving_at: float = 0.0) -> bytes | None:
     return beat.expire(now, drained, arriving_at)
 
 
 def test_an_idle_link_is_pinged_after_20_seconds() -> None:
     """Nothing heard for 20 s: a ping; anything heard starts the 20 s anew."""
-    beat = Heartbeat(0.0, R)
+    beat: Heartbeat[tuple[int, int]] = Heartbeat(0.0, R)
     assert beat.deadline() == 20.0
     assert expire(beat, 19.9) is None
     beat.heard(15.0)
@@ -27,7 +29,7 @@ def test_an_idle_link_is_pinged_after_20_seconds() -> None:
 
 def test_a_written_entry_is_confirmed_by_the_pong_after_it() -> None:
     """The first entry is followed by a ping at once; its pong confirms what was written before it."""
-    beat = Heartbeat(0.0, R)
+    beat: Heartbeat[tuple[int, int]] = Heartbeat(0.0, R)
     beat.wrote(E1)
     beat.wrote(E2)
     ping = expire(beat, 1.0)
@@ -39,7 +41,7 @@ def test_a_written_entry_is_confirmed_by_the_pong_after_it() -> None:
 
 def test_one_ping_at_a_time_and_not_too_often() -> None:
     """While a ping is on its way there is no other; the next comes at least 100 ms after the last."""
-    beat = Heartbeat(0.0, R)
+    beat: Heartbeat[tuple[int, int]] = Heartbeat(0.0, R)
     beat.wrote(E1)
     ping = expire(beat, 1.0)
     assert ping is not None
@@ -61,7 +63,7 @@ def test_one_ping_at_a_time_and_not_too_often() -> None:
 @pytest.mark.parametrize("payload", [b"", b"other", bytes(8), (2).to_bytes(8)])
 def test_a_pong_that_answers_nothing_confirms_nothing(payload: bytes) -> None:
     """Unsolicited pongs, wrong ones, and repeats are ignored."""
-    beat = Heartbeat(0.0, R)
+    beat: Heartbeat[tuple[int, int]] = Heartbeat(0.0, R)
     beat.wrote(E1)
     assert beat.pong(payload) == []
     ping = expire(beat, 1.0)
@@ -72,7 +74,7 @@ def test_a_pong_that_answers_nothing_confirms_nothing(payload: bytes) -> None:
 
 def test_an_unanswered_ping_ends_the_link_after_40_seconds() -> None:
     """Whatever else the client sends: without a pong the link is dead 40 s after the ping."""
-    beat = Heartbeat(0.0, R)
+    beat: Heartbeat[tuple[int, int]] = Heartbeat(0.0, R)
     beat.wrote(E1)
     assert expire(beat, 1.0) is not None
     for now in range(2, 41):
@@ -84,7 +86,7 @@ def test_an_unanswered_ping_ends_the_link_after_40_seconds() -> None:
 
 def test_the_limit_waits_for_bytes_that_drain() -> None:
     """A slow link that still takes what we write is alive; 40 s after the last byte left it is not."""
-    beat = Heartbeat(0.0, R)
+    beat: Heartbeat[tuple[int, int]] = Heartbeat(0.0, R)
     beat.wrote(E1)
     assert expire(beat, 1.0, drained=0) is not None
     for now in range(2, 200):
@@ -96,7 +98,7 @@ def test_the_limit_waits_for_bytes_that_drain() -> None:
 
 def test_the_limit_waits_for_a_large_message_that_arrives() -> None:
     """A pong queues behind what the client is sending; bytes of an unfinished frame keep the link alive."""
-    beat = Heartbeat(0.0, R)
+    beat: Heartbeat[tuple[int, int]] = Heartbeat(0.0, R)
     beat.wrote(E1)
     assert expire(beat, 1.0) is not None
     for now in range(2, 200):
@@ -107,7 +109,7 @@ def test_the_limit_waits_for_a_large_message_that_arrives() -> None:
 
 def test_a_silent_link_is_looked_at_while_a_ping_waits() -> None:
     """With a ping on its way the timer comes often enough to see progress, and never after the limit."""
-    beat = Heartbeat(0.0, R)
+    beat: Heartbeat[tuple[int, int]] = Heartbeat(0.0, R)
     beat.wrote(E1)
     expire(beat, 1.0)
     assert beat.deadline() == 1.0 + CHECK_S
@@ -118,7 +120,7 @@ def test_a_silent_link_is_looked_at_while_a_ping_waits() -> None:
 @given(st.lists(st.tuples(st.sampled_from(["write", "tick", "pong", "hear"]), st.floats(0.0, 3.0))))
 def test_every_entry_is_confirmed_once_and_in_order(steps: list[tuple[str, float]]) -> None:
     """A pong never confirms an entry that was written after its ping, and none is confirmed twice."""
-    beat = Heartbeat(0.0, Rhythm(dead_s=1e9))
+    beat: Heartbeat[tuple[int, int]] = Heartbeat(0.0, Rhythm(dead_s=1e9))
     now, number, outstanding = 0.0, 0, None
     before_ping = 0
     confirmed: list[int] = []

@@ -1,5 +1,7 @@
 """Every row of spec 2.4: stamp, remaining lifetime, and the cap of a sending gateway."""
 
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -22,12 +24,12 @@ from tests.support.vectors import VECTORS
 U64_MAX = 2**64 - 1
 
 
-def row(vector: dict) -> str:
+def row(vector: dict[str, Any]) -> str:
     return f"now{vector['now']}-ts{vector['timestamp']}-exp{vector['expiration']}"
 
 
 @pytest.mark.parametrize("vector", VECTORS["lifetime"]["stamp"], ids=row)
-def test_stamp_table(vector: dict) -> None:
+def test_stamp_table(vector: dict[str, Any]) -> None:
     """The known values of spec 2.4, as numbers and on an envelope."""
     expected = (vector["becomes"]["timestamp"], vector["becomes"]["expiration"])
     assert stamp(vector["timestamp"], vector["expiration"], vector["now"]) == expected
@@ -37,7 +39,7 @@ def test_stamp_table(vector: dict) -> None:
 
 
 @pytest.mark.parametrize("vector", VECTORS["lifetime"]["ttl"], ids=row)
-def test_ttl_table(vector: dict) -> None:
+def test_ttl_table(vector: dict[str, Any]) -> None:
     """The known values of spec 2.4, as numbers and on an envelope."""
     assert ttl_s(vector["timestamp"], vector["expiration"], vector["now"]) == vector["ttl"]
     envelope = Envelope(timestamp=vector["timestamp"], expiration=vector["expiration"])

@@ -2,6 +2,7 @@
 
 import pytest
 from google.protobuf.descriptor import FieldDescriptor
+from google.protobuf.message import Message
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -11,7 +12,7 @@ from tests.support.envelopes import U32, U64, texts
 from tests.support.vectors import VECTORS
 
 # Spec 2.1: number, name, type, presence: "implicit", "explicit", "repeated", or the name of the oneof.
-TABLES = {
+TABLES: dict[type[Message], str] = {
     envelope_pb2.Envelope: """
         1 uid string implicit
         2 tags string explicit
@@ -66,9 +67,9 @@ def row(field: FieldDescriptor) -> str:
 
 
 @pytest.mark.parametrize(("message", "table"), TABLES.items(), ids=[message.DESCRIPTOR.name for message in TABLES])
-def test_fields(message: type, table: str) -> None:
+def test_fields(message: type[Message], table: str) -> None:
     """Numbers, names, types and presence are those of the existing network (spec 2.1)."""
-    fields = sorted(message.DESCRIPTOR.fields, key=lambda field: field.number)
+    fields: list[FieldDescriptor] = sorted(message.DESCRIPTOR.fields, key=lambda field: field.number)
     assert [row(field) for field in fields] == [line.strip() for line in table.strip().splitlines()]
 
 

@@ -1,5 +1,7 @@
 """Signatures of twins: the vectors, every row of the table in spec 2.7, and damage of every kind."""
 
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -34,7 +36,7 @@ def test_signature_vectors_verify(signature: bytes, message: bytes, account: byt
 
 
 @pytest.mark.parametrize("vector", VECTORS["signed_envelopes"], ids=lambda vector: vector["origin"])
-def test_ed25519_vectors_are_reproduced(vector: dict) -> None:
+def test_ed25519_vectors_are_reproduced(vector: dict[str, Any]) -> None:
     """Vectors A.3 to A.5: ed25519 is deterministic, so that ours are the same bytes."""
     signer = identity_of(vector["key"], "ed25519").signer
     assert signer.sign(bytes.fromhex(vector["challenge_md5"])).hex() == vector["signatures"]["ed25519"]

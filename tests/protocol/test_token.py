@@ -91,7 +91,7 @@ def test_header_of_go_and_typescript() -> None:
         pytest.param(CLAIMS | {"sid": "\u00fc\u4f60"}, Address(7, "\u00fc\u4f60"), id="not-ascii"),
     ],
 )
-def test_session_of_a_token(claims: dict, owner: Address) -> None:
+def test_session_of_a_token(claims: dict[str, Any], owner: Address) -> None:
     """Appendix C 3 and 4: missing and null are no session, empty is one (spec 4.1)."""
     token = parse_token(token_of(claims))
     assert token.owner == owner

@@ -157,7 +157,7 @@ def test_a_record_is_no_claim() -> None:
 
 # --- reading JSON -----------------------------------------------------------------------------------------------------
 
-INTEGERS = [None, True, 0, -1, 1.0, "1", [1], {}]
+INTEGERS: list[Any] = [None, True, 0, -1, 1.0, "1", [1], {}]
 HEX = [None, 5, "", b"ab"]
 WRONG: list[tuple[str, Any, str]] = [
     *(("id", value, "`id` must be an integer from 1 to 4294967295") for value in [*INTEGERS, 2**32]),

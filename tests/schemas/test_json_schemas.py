@@ -23,7 +23,7 @@ NAMES = {"local_request", "incoming_request", "outgoing_response", "incoming_res
 
 
 def example(name: str, **changes: Any) -> dict[str, Any]:
-    return SCHEMAS[name]["examples"][0] | changes
+    return {**SCHEMAS[name]["examples"][0], **changes}
 
 
 def test_all_contracts_are_here() -> None:

@@ -43,7 +43,7 @@ def _resolve(node: Any) -> Any:
 
 def _validator(schema: dict[str, Any]) -> Draft202012Validator:
     """A schema of the document. Records are only told apart here: their own schema has tests of its own."""
-    one_record = Resource({"type": "object", "required": ["id", "signature"]}, DRAFT202012)
+    one_record: Resource[Any] = DRAFT202012.create_resource({"type": "object", "required": ["id", "signature"]})
     whole = {**schema, "components": DOCUMENT["components"]}  # what "#/components/…" leads to
     return Draft202012Validator(whole, registry=Registry().with_resource(RECORD, one_record))
 

@@ -10,7 +10,7 @@ U32 = st.integers(0, 2**32 - 1)
 U64 = st.integers(0, 2**64 - 1)
 
 # No surrogates: protobuf strings are UTF-8, which has none (spec rmb 2.2).
-texts = st.text(st.characters(exclude_categories=("Cs",)), max_size=20)
+texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
 
 
 @st.composite
@@ -81,5 +81,6 @@ def slow_challenge_text(envelope: Envelope) -> bytes:
     if "error" in present:
         text += f"{present['error'].code}{present['error'].message}"
     text += present.get("schema", "") + present.get("federation", "")
-    payload = present.get("plain", b"") + present.get("cipher", b"")  # a oneof: at most one is present
-    return text.encode() + payload + "".join(present.get("relays", ())).encode()
+    payload: bytes = present.get("plain", b"") + present.get("cipher", b"")  # a oneof: at most one is present
+    whole: bytes = text.encode() + payload + "".join(present.get("relays", ())).encode()
+    return whole

@@ -7,7 +7,7 @@ from rmb_peer.protocol.twin import Twin
 from rmb_peer.protocol.twin_record import VERSION_MAX
 
 _hosts = st.from_regex(r"[a-z0-9_]([a-z0-9_-]{0,8}[a-z0-9_])?(\.[a-z0-9]{1,5}){0,3}", fullmatch=True)
-_ipv6 = st.ip_addresses(v=6).filter(lambda address: address.ipv4_mapped is None).map("[{}]".format)
+_ipv6 = st.ip_addresses(v=6).filter(lambda address: getattr(address, "ipv4_mapped", None) is None).map("[{}]".format)
 _ports = st.none() | st.integers(1, 65535)
 relay_names = st.builds(
     lambda host, port: normalize_relay(host if port is None else f"{host}:{port}"), _hosts | _ipv6, _ports

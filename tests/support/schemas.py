@@ -28,7 +28,8 @@ _FILES: Registry[Any] = Registry().with_resources(
 @cache
 def validator(name: str) -> Validator:
     """The strict validator of one schema, by file name without `.schema.json`."""
-    strict: Validator = extend(Draft202012Validator, type_checker=_STRICT)(SCHEMAS[name], registry=_FILES)
+    make: Any = extend  # the package annotates its classes, not this function
+    strict: Validator = make(Draft202012Validator, type_checker=_STRICT)(SCHEMAS[name], registry=_FILES)
     return strict
 
 

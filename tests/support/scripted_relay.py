@@ -96,9 +96,9 @@ class ScriptedRelay:
         for frame in self._kept.pop(twin, []):
             await connection.send(frame)
         try:
-            async for frame in connection:
-                assert isinstance(frame, bytes)
-                await self._route(frame)
+            async for data in connection:
+                assert isinstance(data, bytes)
+                await self._route(data)
         except ConnectionClosed:
             pass
         finally:
