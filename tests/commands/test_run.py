@@ -97,6 +97,19 @@ async def test_signals_stop_it_in_order(tmp_path: Path, number: signal.Signals) 
         assert secret[2:] not in str(gateway.events)
 
 
+async def test_it_stops_even_if_its_store_is_gone(tmp_path: Path) -> None:
+    """A store that died cannot hold up the end; what it holds goes out at the next start."""
+    relay = RelayProgram(tmp_path / "relay")
+    async with running(relay), valkey(tmp_path / "store", port=0) as (store, _):
+        gateway = GatewayProgram([relay.url], store.url, new_secret())
+        await gateway.start()
+        await gateway.connected()
+        assert store.pid is not None
+        os.kill(store.pid, signal.SIGKILL)
+        await gateway.event("the store is away, waiting for it")
+        assert await gateway.stop() == 0
+
+
 async def test_a_gateway_waits_for_its_relay(tmp_path: Path) -> None:
     """Started before its relay, it says what it waits for, connects when it can, and can be stopped meanwhile."""
     relay = RelayProgram(tmp_path / "relay")
