@@ -12,6 +12,7 @@ import asyncio
 import logging
 from collections import deque
 from dataclasses import dataclass
+from itertools import count
 
 from aiohttp import WebSocketError, WSCloseCode, WSMessage, WSMsgType
 
@@ -29,6 +30,9 @@ from rmb_peer.protocol.errors import InvalidPayloadData
 
 FLUSH_S_MAX = 1.0
 """At an orderly end, how long the last pong is waited for; a guess."""
+
+TURN_FRAMES = 64
+"""Frames of one client that are handled before others get their turn; a guess: a few milliseconds."""
 
 PING_EVERY_ENTRIES = 64
 PING_EVERY_BYTES = 256 * 1024
@@ -103,6 +107,7 @@ class Connection:
         self._feed = Feed(self._read_page)
         self._heartbeat = Heartbeat(self._loop.time(), rhythm)
         self._timer: asyncio.TimerHandle | None = None
+        self._timer_at = 0.0
         self._reading_blocked = False
         self._ponged = asyncio.Event()
         self._pings: set[asyncio.Task[None]] = set()
@@ -174,7 +179,9 @@ class Connection:
     # --- reading ------------------------------------------------------------------------------------------------------
 
     async def _read(self, intake: Intake) -> None:
-        while True:
+        for number in count():
+            if number % TURN_FRAMES == 0:
+                await asyncio.sleep(0)
             self._reading_blocked = True
             await intake.room()
             await self._replies_room()
@@ -295,9 +302,10 @@ class Connection:
             return
         deadline = self._heartbeat.deadline()
         if self._timer is not None:
-            if self._timer.when() <= deadline and not self._timer.cancelled():
+            if self._timer_at <= deadline:
                 return
             self._timer.cancel()
+        self._timer_at = deadline  # uvloop's handles do not always tell theirs
         self._timer = self._loop.call_at(deadline, self._on_timer)
 
     async def _ping_if_due(self) -> None:

@@ -13,8 +13,9 @@ from dataclasses import dataclass
 
 from relay.mailboxes import EntryId
 
-UNCONFIRMED_MAX = 16_384
-"""Entries written and not confirmed, beyond which nothing more is written; a guess: about 1 MB of ids."""
+UNCONFIRMED_MAX = 4096
+"""Entries written and not confirmed, beyond which nothing more is written; a guess: well below what a mailbox holds,
+and with a confirmation every 100 ms still 40,000 a second."""
 
 CHECK_S = 5.0
 """How often a link with an unanswered ping is looked at; a guess, well below the limit."""
