@@ -37,6 +37,7 @@ from rmb_peer import __version__
 from rmb_peer.embedded.valkey import EmbeddedServerFailed, EmbeddedValkey
 from rmb_peer.logs import event, get_logger
 from rmb_peer.protocol.errors import LocalError
+from rmb_peer.protocol.names import normalize_relay
 from rmb_peer.registry.base import Registry
 from rmb_peer.registry.cached import CachedRegistry
 from rmb_peer.registry.opening import open_registry
@@ -121,7 +122,7 @@ class RelayApp:
         listener = self._listen()
         stack.callback(listener.close)
         port = listener.getsockname()[1]
-        domains = frozenset(config.domains) or default_domains(port)
+        domains = frozenset(normalize_relay(name) for name in config.domains) or default_domains(port)
         tasks = await stack.enter_async_context(asyncio.TaskGroup())
         store_url = config.redis_url or await self._start_store(stack, tasks)
         mailboxes = await self._open_mailboxes(stack, tasks, store_url)

@@ -262,13 +262,9 @@ class Connection:
             try:
                 return await self._mailboxes.read(self._owner, after)
             except MailboxFailed as error:
-                event(
-                    _LOG,
-                    logging.WARNING,
-                    "mailbox cannot be read, trying again",
-                    session=printable(self._owner),
-                    reason=str(error),
-                )
+                level = logging.WARNING if pause_s == _READ_RETRY_S_FIRST else logging.DEBUG
+                shown = printable(self._owner)
+                event(_LOG, level, "mailbox cannot be read, trying again", session=shown, reason=str(error))
             await asyncio.sleep(pause_s)
             pause_s = min(2 * pause_s, READ_RETRY_S_MAX)
 

@@ -143,7 +143,7 @@ class Intake:
         if self._exchange.delivery.connected(destination_of(envelope)):
             self._deliver(envelope, data, "session")
         elif isinstance(outcome, RegistryUnavailable):
-            self._refuse(envelope, lookup_failed(str(outcome)))
+            self._refuse(envelope, lookup_failed(outcome.detail))
         elif refusal := refuse_absent(outcome, self._exchange.domains, is_fail_fast(envelope)):
             self._refuse(envelope, refusal)
         else:

@@ -223,7 +223,7 @@ async def test_step2_lookup_error(bed: TestBed) -> None:
     bed.directory.failing[9] = "chain down"
     async with bed.client(7) as client:
         await send(client, request(7, 9))
-        assert await receive_error(client) == "other: chain down"
+        assert await receive_error(client) == "chain down"
 
 
 async def test_step3_foreign_destination(bed: TestBed) -> None:
