@@ -58,8 +58,9 @@ DRAIN_S_MAX = 8.0
 REQUESTS_S_MAX = 2.0
 """How long stopping waits for requests that are being answered; a guess."""
 
-KEEPALIVE_S = 600.0
-"""How long an idle HTTP connection stays open (spec rmb 6.1)."""
+KEEPALIVE_S = 75.0
+"""How long a connection may be without a request, as common web servers have it; other relays allow 600 (spec rmb 6.1)
+and thus whoever opens connections and says nothing."""
 
 _LOG = get_logger("relay")
 

@@ -108,7 +108,8 @@ class Connection:
         self._heartbeat = Heartbeat(self._loop.time(), rhythm)
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = 0.0
-        self._reading_blocked = False
+        self._reading_paused = False
+        """While we do not read, the client cannot be blamed for a pong that we do not see."""
         self._ponged = asyncio.Event()
         self._pings: set[asyncio.Task[None]] = set()
         self._replies: deque[bytes] = deque()
@@ -182,10 +183,10 @@ class Connection:
         for number in count():
             if number % TURN_FRAMES == 0:
                 await asyncio.sleep(0)
-            self._reading_blocked = True
+            self._reading_paused = True
             await intake.room()
-            await self._replies_room()
-            self._reading_blocked = False
+            self._reading_paused = False
+            await self._replies_room()  # for this the client itself is to blame
             message = await self._socket.receive()
             self._heartbeat.heard(self._loop.time())
             if message.type is WSMsgType.BINARY:
@@ -332,7 +333,7 @@ class Connection:
 
     def _arriving_at(self, now: float) -> float:
         """When bytes of an unfinished frame last came; see `Heartbeat.expire`."""
-        if self._reading_blocked:
+        if self._reading_paused:
             return now
         silent_s = self._socket.silent_s()
         heard_at = self._heartbeat.heard_at
