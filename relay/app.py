@@ -37,6 +37,7 @@ from rmb_peer import __version__
 from rmb_peer.embedded.valkey import EmbeddedServerFailed, EmbeddedValkey
 from rmb_peer.logs import event, get_logger
 from rmb_peer.protocol.errors import LocalError
+from rmb_peer.protocol.names import normalize_relay
 from rmb_peer.registry.base import Registry
 from rmb_peer.registry.cached import CachedRegistry
 from rmb_peer.registry.lookup import TwinLookup
@@ -57,8 +58,9 @@ DRAIN_S_MAX = 8.0
 REQUESTS_S_MAX = 2.0
 """How long stopping waits for requests that are being answered; a guess."""
 
-KEEPALIVE_S = 600.0
-"""How long an idle HTTP connection stays open (spec rmb 6.1)."""
+KEEPALIVE_S = 75.0
+"""How long a connection may be without a request, as common web servers have it; other relays allow 600 (spec rmb 6.1)
+and thus whoever opens connections and says nothing."""
 
 _LOG = get_logger("relay")
 
@@ -121,7 +123,7 @@ class RelayApp:
         listener = self._listen()
         stack.callback(listener.close)
         port = listener.getsockname()[1]
-        domains = frozenset(config.domains) or default_domains(port)
+        domains = frozenset(normalize_relay(name) for name in config.domains) or default_domains(port)
         tasks = await stack.enter_async_context(asyncio.TaskGroup())
         store_url = config.redis_url or await self._start_store(stack, tasks)
         mailboxes = await self._open_mailboxes(stack, tasks, store_url)

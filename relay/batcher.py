@@ -24,7 +24,8 @@ class Batcher(Generic[Item, Result]):
         *,
         batch_items_max: int,
         batch_bytes_max: int,
-        waiting_bytes_max: int,
+        held_items_max: int,
+        held_bytes_max: int,
     ) -> None:
         """Set up an idle batcher.
 
@@ -34,15 +35,18 @@ class Batcher(Generic[Item, Result]):
             closed: makes the error of items that were not carried out before the end.
             batch_items_max: items in one batch.
             batch_bytes_max: a batch ends with the item that reaches this.
-            waiting_bytes_max: `room` waits while more than this is held, in the queue or under way.
+            held_items_max: `room` waits while more items than this are held, in the queue or under way.
+            held_bytes_max: the same for their bytes.
         """
         self._execute = execute
         self._size_of = size_of
         self._closed_error = closed
         self._batch_items_max = batch_items_max
         self._batch_bytes_max = batch_bytes_max
-        self._waiting_bytes_max = waiting_bytes_max
+        self._held_items_max = held_items_max
+        self._held_bytes_max = held_bytes_max
         self._queue: deque[tuple[Item, asyncio.Future[Result]]] = deque()
+        self._held_items = 0
         self._held_bytes = 0
         self._filled = asyncio.Event()
         self._roomy = asyncio.Event()
@@ -63,15 +67,13 @@ class Batcher(Generic[Item, Result]):
             future.set_exception(self._closed_error())
             return future
         self._queue.append((item, future))
-        self._held_bytes += self._size_of(item)
-        if self._held_bytes > self._waiting_bytes_max:
-            self._roomy.clear()
+        self._hold(1, self._size_of(item))
         self._filled.set()
         self._idle.clear()
         return future
 
     async def room(self) -> None:
-        """Wait until the held bytes are within the bound."""
+        """Wait until what is held is within the bounds."""
         if not self._roomy.is_set():
             await self._roomy.wait()
 
@@ -100,6 +102,14 @@ class Batcher(Generic[Item, Result]):
             self._roomy.set()
             self._idle.set()
 
+    def _hold(self, items: int, size: int) -> None:
+        self._held_items += items
+        self._held_bytes += size
+        if self._held_items <= self._held_items_max and self._held_bytes <= self._held_bytes_max:
+            self._roomy.set()
+        else:
+            self._roomy.clear()
+
     def _next_batch(self) -> list[tuple[Item, asyncio.Future[Result]]]:
         batch: list[tuple[Item, asyncio.Future[Result]]] = []
         size = 0
@@ -111,9 +121,7 @@ class Batcher(Generic[Item, Result]):
         return batch
 
     def _release(self, batch: list[tuple[Item, asyncio.Future[Result]]]) -> None:
-        self._held_bytes -= sum(self._size_of(item) for item, _ in batch)
-        if self._held_bytes <= self._waiting_bytes_max:
-            self._roomy.set()
+        self._hold(-len(batch), -sum(self._size_of(item) for item, _ in batch))
         if not self._queue:
             self._idle.set()
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from relay.mailboxes import APPEND_S_MAX
 from rmb_peer.logs import LogFormat
 from rmb_peer.protocol.envelope import MESSAGE_BYTES_MAX
+from rmb_peer.protocol.errors import BadRequest
 from rmb_peer.protocol.heartbeat import Rhythm
 from rmb_peer.protocol.names import normalize_relay
 
@@ -72,6 +73,9 @@ class RelayConfig:
     debug: int = 0
 
 
+HTTP_PORT = 80
+
+
 def default_domains(port: int) -> frozenset[str]:
     """The names that a relay without `--domain` answers to: this machine's, so that trying it out needs no DNS.
 
@@ -79,12 +83,12 @@ def default_domains(port: int) -> frozenset[str]:
     """
     host = socket.gethostname().lower()
     names = {f"localhost:{port}", f"127.0.0.1:{port}", f"[::1]:{port}", host, f"{host}:{port}"}
+    if port == HTTP_PORT:
+        names |= {"localhost", "127.0.0.1", "[::1]"}  # URLs leave it out
     return frozenset(name for name in names if _is_name(name))
 
 
 def _is_name(text: str) -> bool:
-    from rmb_peer.protocol.errors import BadRequest
-
     try:
         return normalize_relay(text) == text
     except BadRequest:  # a host name that no record could hold

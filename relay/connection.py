@@ -12,6 +12,7 @@ import asyncio
 import logging
 from collections import deque
 from dataclasses import dataclass
+from itertools import count
 
 from aiohttp import WebSocketError, WSCloseCode, WSMessage, WSMsgType
 
@@ -28,11 +29,15 @@ from rmb_peer.protocol.errors import InvalidPayloadData
 from rmb_peer.protocol.heartbeat import Heartbeat, LinkDead, Rhythm
 from rmb_peer.transport.tcp import arriving_at
 
-UNCONFIRMED_MAX = 16_384
-"""Entries written and not confirmed, beyond which nothing more is written; a guess: about 1 MB of ids."""
+UNCONFIRMED_MAX = 4096
+"""Entries written and not confirmed, beyond which nothing more is written; a guess: well below what a mailbox holds,
+and with a confirmation every 100 ms still 40,000 a second."""
 
 FLUSH_S_MAX = 1.0
 """At an orderly end, how long the last pong is waited for; a guess."""
+
+TURN_FRAMES = 64
+"""Frames of one client that are handled before others get their turn; a guess: a few milliseconds."""
 
 PING_EVERY_ENTRIES = 64
 PING_EVERY_BYTES = 256 * 1024
@@ -106,7 +111,9 @@ class Connection:
         self._feed = Feed(self._read_page)
         self._heartbeat: Heartbeat[EntryId] = Heartbeat(self._loop.time(), rhythm)
         self._timer: asyncio.TimerHandle | None = None
-        self._reading_blocked = False
+        self._timer_at = 0.0
+        self._reading_paused = False
+        """While we do not read, the client cannot be blamed for a pong that we do not see."""
         self._ponged = asyncio.Event()
         self._pings: set[asyncio.Task[None]] = set()
         self._replies: deque[bytes] = deque()
@@ -177,11 +184,13 @@ class Connection:
     # --- reading ------------------------------------------------------------------------------------------------------
 
     async def _read(self, intake: Intake) -> None:
-        while True:
-            self._reading_blocked = True
+        for number in count():
+            if number % TURN_FRAMES == 0:
+                await asyncio.sleep(0)
+            self._reading_paused = True
             await intake.room()
-            await self._replies_room()
-            self._reading_blocked = False
+            self._reading_paused = False
+            await self._replies_room()  # for this the client itself is to blame
             message = await self._socket.receive()
             self._heartbeat.heard(self._loop.time())
             if message.type is WSMsgType.BINARY:
@@ -258,13 +267,9 @@ class Connection:
             try:
                 return await self._mailboxes.read(self._owner, after)
             except MailboxFailed as error:
-                event(
-                    _LOG,
-                    logging.WARNING,
-                    "mailbox cannot be read, trying again",
-                    session=printable(self._owner),
-                    reason=str(error),
-                )
+                level = logging.WARNING if pause_s == _READ_RETRY_S_FIRST else logging.DEBUG
+                shown = printable(self._owner)
+                event(_LOG, level, "mailbox cannot be read, trying again", session=shown, reason=str(error))
             await asyncio.sleep(pause_s)
             pause_s = min(2 * pause_s, READ_RETRY_S_MAX)
 
@@ -298,9 +303,10 @@ class Connection:
             return
         deadline = self._heartbeat.deadline()
         if self._timer is not None:
-            if self._timer.when() <= deadline and not self._timer.cancelled():
+            if self._timer_at <= deadline:
                 return
             self._timer.cancel()
+        self._timer_at = deadline  # uvloop's handles do not always tell theirs
         self._timer = self._loop.call_at(deadline, self._on_timer)
 
     async def _ping_if_due(self) -> None:
@@ -330,7 +336,7 @@ class Connection:
             return None
 
     def _arriving_at(self, now: float) -> float:
-        if self._reading_blocked:
+        if self._reading_paused:
             return now
         return arriving_at(now, self._heartbeat.heard_at, self._socket.silent_s())
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from relay.delivery import Delivery
 from relay.limits import RateLimiter
-from relay.mailboxes import EntryId, MailboxFailed
+from relay.mailboxes import MailboxFailed, MailboxFull, Receipt
 from relay.metrics import Metrics
 from relay.switch import (
     RATE_LIMITED,
@@ -18,6 +18,7 @@ from relay.switch import (
     WRONG_SOURCE,
     Refusal,
     lookup_failed,
+    mailbox_full,
     refuse_absent,
     refuse_early,
     store_failed,
@@ -38,6 +39,9 @@ from rmb_peer.registry.base import RegistryUnavailable
 from rmb_peer.registry.cached import NotCached
 from rmb_peer.registry.lanes import Lanes, Outcome
 from rmb_peer.registry.lookup import TwinLookup
+
+PAUSE_S_MIN = 0.005
+"""Shorter pauses are added up: timers are not exact below this."""
 
 UID_CHARS_LOGGED_MAX = 64
 """Senders choose their uids; a log line need not hold more of one."""
@@ -87,12 +91,16 @@ class Intake:
         self._owner = owner
         self._exchange = exchange
         self._reply = reply
+        self._pause_s = 0.0
         self._lanes: Lanes[tuple[Envelope, bytes]] = Lanes(exchange.lookup, self._on_lookup, spawn)
 
     async def room(self) -> None:
         """Wait while more of this client's envelopes are held than may be. Then read on."""
         await self._lanes.room()
         await self._exchange.delivery.room()
+        if self._pause_s >= PAUSE_S_MIN:
+            pause_s, self._pause_s = self._pause_s, 0.0
+            await asyncio.sleep(pause_s)
 
     def frame(self, data: bytes) -> None:
         """Take one binary frame.
@@ -135,7 +143,7 @@ class Intake:
         if self._exchange.delivery.connected(destination_of(envelope)):
             self._deliver(envelope, data, "session")
         elif isinstance(outcome, RegistryUnavailable):
-            self._refuse(envelope, lookup_failed(str(outcome)))
+            self._refuse(envelope, lookup_failed(outcome.detail))
         elif refusal := refuse_absent(outcome, self._exchange.domains, is_fail_fast(envelope)):
             self._refuse(envelope, refusal)
         else:
@@ -146,13 +154,16 @@ class Intake:
         lifetime_s = envelope_ttl_s(envelope, int(self._exchange.now_s())) or 0
         destination = destination_of(envelope)
 
-        def on_stored(stored: "asyncio.Future[EntryId]") -> None:
+        def on_stored(stored: "asyncio.Future[Receipt]") -> None:
             error = MailboxFailed("cancelled") if stored.cancelled() else stored.exception()
             if error is None:
                 log_routed(envelope, how)
+            elif isinstance(error, MailboxFull):
+                self._refuse(envelope, mailbox_full(destination, str(error)))
             else:
                 self._refuse(envelope, store_failed(destination, str(error)))
 
+        self._pause_s += self._exchange.delivery.pace_s(destination)
         self._exchange.delivery.deliver(destination, data, lifetime_s).add_done_callback(on_stored)
 
     def _refuse(self, envelope: Envelope, refusal: Refusal) -> None:
@@ -166,7 +177,7 @@ class Intake:
             self._reply(error)  # the store is what fails; the connection may still stand
             return
 
-        def on_stored(stored: "asyncio.Future[EntryId]") -> None:
+        def on_stored(stored: "asyncio.Future[Receipt]") -> None:
             if stored.cancelled() or stored.exception() is not None:
                 self._reply(error)
 

@@ -1,8 +1,9 @@
 """The contract of mailboxes: undelivered envelopes per session, oldest first (spec rmb 6.7).
 
 A mailbox belongs to a session, connected or not. Entries have ids that grow in the order of appending. Reading removes
-nothing: an entry goes when it is deleted, when newer ones push it out, or with the whole mailbox some time after the
-last append. Implementations: `redis_mailboxes`, `memory_mailboxes`.
+nothing: an entry goes when it is deleted, or with the whole mailbox some time after the last append. A full mailbox
+refuses what is new: whoever sent it can be told, while pushing out the oldest would be silent (spec rmb 10.5).
+Implementations: `redis_mailboxes`, `memory_mailboxes`.
 
 This module refuses to know who reads, and when an entry may be deleted.
 """
@@ -22,7 +23,7 @@ START: EntryId = (0, 0)
 """Before every entry."""
 
 ENTRIES_MAX = 10_000
-"""Entries of one mailbox, about; appending more pushes out the oldest (spec rmb 6.7)."""
+"""Entries of one mailbox; more are refused. Other relays trim to about this number (spec rmb 6.7)."""
 
 LIFETIME_S = 3600
 """A mailbox goes this long after the last append (spec rmb 6.7), unless an envelope in it lives longer."""
@@ -42,6 +43,26 @@ PAGE_BYTES_MAX = 1024 * 1024
 
 class MailboxFailed(LocalError):
     """The store did not do it. The text is fit for a remote requester: it names no address of ours."""
+
+
+class MailboxFull(MailboxFailed):
+    """The mailbox holds as many entries as it may."""
+
+    def __init__(self) -> None:
+        super().__init__(f"mailbox is full: {ENTRIES_MAX} messages wait")
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """An envelope is stored.
+
+    Attributes:
+        id: of its entry.
+        depth: entries in the mailbox, this one included.
+    """
+
+    id: EntryId
+    depth: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +91,7 @@ class Page:
 class Mailboxes(Protocol):
     """All mailboxes of one store. Calls may overlap; appends take effect, and are answered, in their order."""
 
-    def append(self, owner: Address, data: bytes, lifetime_s: int) -> "asyncio.Future[EntryId]":
+    def append(self, owner: Address, data: bytes, lifetime_s: int) -> "asyncio.Future[Receipt]":
         """Put an envelope into a mailbox. All appends of one turn of the event loop travel together.
 
         Args:
@@ -79,7 +100,7 @@ class Mailboxes(Protocol):
             lifetime_s: how long the envelope lives; the mailbox lives at least as long, up to `LIFETIME_S_MAX`.
 
         Returns:
-            a future of the entry's id, which fails with `MailboxFailed`.
+            a future, which fails with `MailboxFailed`.
         """
         ...
 

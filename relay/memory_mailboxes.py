@@ -16,7 +16,9 @@ from relay.mailboxes import (
     START,
     Entry,
     EntryId,
+    MailboxFull,
     Page,
+    Receipt,
 )
 from rmb_peer.protocol.address import Address
 
@@ -36,17 +38,18 @@ class MemoryMailboxes:
         self._mailboxes: dict[Address, _Mailbox] = {}
         self._last: EntryId = START
 
-    def append(self, owner: Address, data: bytes, lifetime_s: int) -> "asyncio.Future[EntryId]":
+    def append(self, owner: Address, data: bytes, lifetime_s: int) -> "asyncio.Future[Receipt]":
         """See `Mailboxes.append`."""
         now_s = self._clock()
         self._forget_ended(now_s)
         mailbox = self._mailboxes.setdefault(owner, _Mailbox())
+        future: asyncio.Future[Receipt] = asyncio.get_running_loop().create_future()
+        if len(mailbox.entries) >= ENTRIES_MAX:
+            future.set_exception(MailboxFull())
+            return future
         mailbox.ends_at_s = max(mailbox.ends_at_s, now_s + min(max(lifetime_s, LIFETIME_S), LIFETIME_S_MAX))
         mailbox.entries.append(Entry(self._next_id(now_s), data))
-        while len(mailbox.entries) > ENTRIES_MAX:
-            mailbox.entries.popleft()
-        future: asyncio.Future[EntryId] = asyncio.get_running_loop().create_future()
-        future.set_result(self._last)
+        future.set_result(Receipt(self._last, len(mailbox.entries)))
         return future
 
     async def room(self) -> None:

@@ -30,7 +30,9 @@ from relay.mailboxes import (
     Entry,
     EntryId,
     MailboxFailed,
+    MailboxFull,
     Page,
+    Receipt,
 )
 from relay.tasks import end
 from rmb_peer.logs import event, get_logger
@@ -49,14 +51,15 @@ BATCH_ITEMS_MAX = 500
 BATCH_BYTES_MAX = 4 * 1024 * 1024
 """A guess; a larger single envelope still travels, alone."""
 
-WAITING_BYTES_MAX = 64 * 1024 * 1024
-"""Envelopes held in memory until they are stored; beyond, sessions are not read. A guess: four of the largest."""
+HELD_ITEMS_MAX = 2 * BATCH_ITEMS_MAX
+"""Envelopes held in memory until they are stored: one batch on its way, one being gathered. Beyond, sessions are not
+read, so that what is written to clients keeps pace with what is read from them."""
+
+HELD_BYTES_MAX = 64 * 1024 * 1024
+"""Their bytes; a guess: four of the largest."""
 
 READS_MAX = 8
 """Pages read at once, which bounds their memory when all sessions reconnect together; a guess."""
-
-ITEM_OVERHEAD_BYTES = 512
-"""What holding one small item costs, about."""
 
 PING_S_MAX = 2.0
 """A store that takes longer for a sign of life is called unhealthy; a guess."""
@@ -73,13 +76,20 @@ if last and string.find(last, ARGV[1] .. ' ', 1, true) == 1 then return last end
 local results = {ARGV[1]}
 for i = 2, #KEYS do
   local data, lifetime = ARGV[2 * i], ARGV[2 * i + 1]
-  local id = redis.pcall('XADD', KEYS[i], 'MAXLEN', '~', ARGV[2], '*', '_', data)
-  if type(id) == 'table' then
-    id = '!' .. string.gsub(id['err'], '%s', '\\t')
-  elseif redis.call('TTL', KEYS[i]) < tonumber(lifetime) then
-    redis.call('EXPIRE', KEYS[i], lifetime)
+  local depth, result = redis.pcall('XLEN', KEYS[i]), nil
+  if type(depth) == 'table' then
+    result = depth
+  elseif depth < tonumber(ARGV[2]) then
+    result = redis.pcall('XADD', KEYS[i], 'MAXLEN', '~', ARGV[2], '*', '_', data)
   end
-  results[i] = id
+  if result == nil then
+    results[i] = 'full'
+  elseif type(result) == 'table' then
+    results[i] = '!' .. string.gsub(result['err'], '%s', '\\t')
+  else
+    results[i] = result .. '-' .. (depth + 1)
+    if redis.call('TTL', KEYS[i]) < tonumber(lifetime) then redis.call('EXPIRE', KEYS[i], lifetime) end
+  end
 end
 local result = table.concat(results, ' ')
 redis.pcall('SET', KEYS[1], result, 'EX', ARGV[3])
@@ -129,7 +139,7 @@ class RedisMailboxes:
         process: str,
         on_poison: Callable[[int], None] = lambda count: None,
         append_s_max: float = APPEND_S_MAX,
-        waiting_bytes_max: int = WAITING_BYTES_MAX,
+        held_bytes_max: int = HELD_BYTES_MAX,
     ) -> None:
         """Set up; nothing is sent before `run`.
 
@@ -138,7 +148,7 @@ class RedisMailboxes:
             process: a name that no other process on this store uses, now or before.
             on_poison: told how many entries were deleted because of their shape.
             append_s_max: see `APPEND_S_MAX`.
-            waiting_bytes_max: see `WAITING_BYTES_MAX`.
+            held_bytes_max: see `HELD_BYTES_MAX`.
         """
         self._client = client
         self._marker = f"relay.appended.{process}"
@@ -150,21 +160,23 @@ class RedisMailboxes:
         self._reads = asyncio.Semaphore(READS_MAX)
         self._closing = asyncio.Event()
         self._calls: set[asyncio.Task[Page | MailboxFailed]] = set()
-        self._appends: Batcher[_Append, EntryId] = Batcher(
+        self._appends: Batcher[_Append, Receipt] = Batcher(
             self._append_batch,
-            lambda item: len(item.data) + ITEM_OVERHEAD_BYTES,
+            lambda item: len(item.data),
             _closed,
             batch_items_max=BATCH_ITEMS_MAX,
             batch_bytes_max=BATCH_BYTES_MAX,
-            waiting_bytes_max=waiting_bytes_max,
+            held_items_max=HELD_ITEMS_MAX,
+            held_bytes_max=held_bytes_max,
         )
         self._deletes: Batcher[_Delete, None] = Batcher(
             self._delete_batch,
-            lambda item: ITEM_OVERHEAD_BYTES,
+            lambda item: 0,
             _closed,
             batch_items_max=BATCH_ITEMS_MAX,
             batch_bytes_max=BATCH_BYTES_MAX,
-            waiting_bytes_max=waiting_bytes_max,
+            held_items_max=HELD_ITEMS_MAX,
+            held_bytes_max=held_bytes_max,
         )
 
     async def run(self) -> None:
@@ -174,7 +186,7 @@ class RedisMailboxes:
             await self._closing.wait()
             await end([*workers, *self._calls])
 
-    def append(self, owner: Address, data: bytes, lifetime_s: int) -> "asyncio.Future[EntryId]":
+    def append(self, owner: Address, data: bytes, lifetime_s: int) -> "asyncio.Future[Receipt]":
         """See `Mailboxes.append`."""
         return self._appends.submit(_Append(owner, data, min(max(lifetime_s, LIFETIME_S), LIFETIME_S_MAX)))
 
@@ -239,7 +251,7 @@ class RedisMailboxes:
         self.delete(owner, poison)
         self._on_poison(len(poison))
 
-    async def _append_batch(self, batch: Sequence[_Append]) -> list[EntryId | Exception]:
+    async def _append_batch(self, batch: Sequence[_Append]) -> list[Receipt | Exception]:
         self._batch_number += 1
         keys = [self._marker, *(key_of(item.owner) for item in batch)]
         arguments: list[Any] = [self._batch_number, ENTRIES_MAX, _MARKER_S]
@@ -298,10 +310,13 @@ def _look_at(future: "asyncio.Future[None]") -> None:
         event(_LOG, logging.ERROR, "delivered entries could not be deleted", reason=str(error))
 
 
-def _read_result(text: bytes) -> EntryId | Exception:
+def _read_result(text: bytes) -> Receipt | Exception:
+    if text == b"full":
+        return MailboxFull()
     if text.startswith(b"!"):
         return MailboxFailed("redis error: " + text[1:].decode(errors="replace").replace("\t", " "))
-    return _read_id(text)
+    milliseconds, counter, depth = text.split(b"-")
+    return Receipt((int(milliseconds), int(counter)), int(depth))
 
 
 def _read_id(text: bytes) -> EntryId:

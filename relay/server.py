@@ -122,6 +122,8 @@ class Server:
         )
         self._connections.add(connection)
         self._all_gone.clear()
+        if self._stopping:  # it began while the handshake was under way
+            connection.stop()
         try:
             await connection.run()
         finally:

@@ -15,7 +15,7 @@ class RelayFull(Exception):
     """As many sessions are connected as may be."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(slots=True, eq=False)
 class Session:
     """One registration.
 
@@ -24,12 +24,14 @@ class Session:
         generation: grows with every registration in this process; for logs.
         feed: what is to be sent to it.
         supersede: tells the connection that a newer one has taken its place.
+        depth: entries in its mailbox, when something was last appended.
     """
 
     owner: Address
     generation: int
     feed: Feed
     supersede: Callable[[], None]
+    depth: int = 0
 
 
 class Sessions:

@@ -43,7 +43,7 @@ async def sign_in(query: str, lookup: TwinLookup, now_s: int) -> Address:
         try:
             twin = await lookup.get(twin_id)
         except RegistryUnavailable as error:
-            raise SignInRefused(500, f"failed to get twin: {error}") from None
+            raise SignInRefused(500, f"failed to get twin: {error.detail}") from None
         if twin is None:
             raise SignInRefused(401, f"twin not found {twin_id}")
         token.verify(twin.account)

@@ -51,6 +51,11 @@ def store_failed(destination: Address, text: str) -> Refusal:
     return Refusal(STORE_FAILED, f"failed to route message to peer '{destination}': {text}")
 
 
+def mailbox_full(destination: Address, text: str) -> Refusal:
+    """Too much waits for the destination already; the same form of text (spec rmb 10.5)."""
+    return Refusal("mailbox_full", store_failed(destination, text).text)
+
+
 def foreign(twin: Twin) -> Refusal:
     """It belongs to other relays, and forwarding to them does not exist yet."""
     relays = ", ".join(sorted(twin.relays))

@@ -80,6 +80,7 @@ class ClientSocket:
         """
         headers = CIMultiDict(request.headers)
         headers[hdrs.UPGRADE] = "websocket"  # aiohttp knows no lists here
+        headers.popall(hdrs.SEC_WEBSOCKET_PROTOCOL, None)  # we select none, and aiohttp would log that
         transport = request.transport
         if transport is None:
             raise ConnectionResetError("the client left during the handshake")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from relay.mailboxes import ENTRIES_MAX, PAGE_BYTES_MAX, PAGE_ENTRIES_MAX, START, EntryId, Mailboxes
+from relay.mailboxes import ENTRIES_MAX, PAGE_BYTES_MAX, PAGE_ENTRIES_MAX, START, EntryId, Mailboxes, MailboxFull
 from relay.memory_mailboxes import MemoryMailboxes
 from rmb_peer.protocol.address import Address
 from tests.support.mailboxes import redis_mailboxes
@@ -25,7 +25,7 @@ async def mailboxes(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIter
 
 
 async def append(boxes: Mailboxes, owner: Address, *data: bytes) -> list[EntryId]:
-    return list(await asyncio.gather(*(boxes.append(owner, item, 300) for item in data)))
+    return [receipt.id for receipt in await asyncio.gather(*(boxes.append(owner, item, 300) for item in data))]
 
 
 async def read_all(boxes: Mailboxes, owner: Address, after: EntryId = START) -> list[bytes]:
@@ -128,14 +128,26 @@ async def test_binary_content_survives(mailboxes: Mailboxes) -> None:
     assert await read_all(mailboxes, A) == data
 
 
-async def test_a_mailbox_is_bounded(mailboxes: Mailboxes) -> None:
-    """Far beyond the bound the oldest are gone and the newest are there; the bound may be exceeded a little."""
-    for start in range(0, ENTRIES_MAX + 1000, 500):
-        await append(mailboxes, A, *(b"%d" % n for n in range(start, start + 500)))
-    found = await read_all(mailboxes, A)
-    assert ENTRIES_MAX <= len(found) < ENTRIES_MAX + 500
-    assert found[-1] == b"%d" % (ENTRIES_MAX + 999)
-    assert found == sorted(found, key=int)
+async def test_a_full_mailbox_refuses_and_keeps_what_it_has(mailboxes: Mailboxes) -> None:
+    """At the bound appends fail, for this session alone; a deletion makes room for one."""
+    ids: list[EntryId] = []
+    for start in range(0, ENTRIES_MAX, 1000):
+        ids += await append(mailboxes, A, *(b"%d" % n for n in range(start, start + 1000)))
+    refused, accepted = mailboxes.append(A, b"one more", 300), mailboxes.append(B, b"other", 300)
+    with pytest.raises(MailboxFull, match="mailbox is full: 10000 messages wait"):
+        await refused
+    assert (await accepted).depth == 1
+    await mailboxes.delete(A, ids[:1])
+    assert (await mailboxes.append(A, b"last", 300)).depth == ENTRIES_MAX
+    assert await read_all(mailboxes, A) == [b"%d" % n for n in range(1, ENTRIES_MAX)] + [b"last"]
+
+
+async def test_the_depth_is_told(mailboxes: Mailboxes) -> None:
+    """Each receipt counts what is in the mailbox then."""
+    receipts = await asyncio.gather(*(mailboxes.append(A, b"x", 300) for _ in range(5)))
+    assert [receipt.depth for receipt in receipts] == [1, 2, 3, 4, 5]
+    await mailboxes.delete(A, [receipt.id for receipt in receipts[:3]])
+    assert (await mailboxes.append(A, b"x", 300)).depth == 3
 
 
 async def test_overlapping_appends_keep_the_order_of_the_calls(mailboxes: Mailboxes) -> None:

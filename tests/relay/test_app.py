@@ -14,6 +14,7 @@ from websockets.asyncio.client import connect
 from relay.app import RelayApp, StartFailed
 from relay.config import RelayConfig, default_domains
 from rmb_peer.protocol.address import Address
+from rmb_peer.protocol.names import relay_of_url
 from rmb_peer.protocol.token import make_token
 from rmb_peer.protocol.twin_record import sign_twin
 from rmb_peer.registry.opening import open_registry, registry_of_relay
@@ -104,6 +105,9 @@ def test_default_domains() -> None:
     host = socket.gethostname().lower()
     assert {"localhost:8080", "127.0.0.1:8080", "[::1]:8080"} <= default_domains(8080)
     assert default_domains(8080) - {"localhost:8080", "127.0.0.1:8080", "[::1]:8080"} <= {host, f"{host}:8080"}
+    for port in (80, 8080):
+        for url in (f"ws://localhost:{port}", f"ws://127.0.0.1:{port}", f"ws://[::1]:{port}"):
+            assert relay_of_url(url) in default_domains(port)
 
 
 async def test_the_start_is_told(tmp_path: Path) -> None:

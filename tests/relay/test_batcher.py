@@ -25,7 +25,7 @@ class Store:
 
 @asynccontextmanager
 async def batcher(store: Store, **bounds: int) -> AsyncIterator[Batcher[int, int]]:
-    limits = {"batch_items_max": 100, "batch_bytes_max": 1000, "waiting_bytes_max": 1000, **bounds}
+    limits = {"batch_items_max": 100, "batch_bytes_max": 1000, "held_items_max": 100, "held_bytes_max": 1000, **bounds}
     queue: Batcher[int, int] = Batcher(store.execute, abs, lambda: EOFError("closed"), **limits)
     running = asyncio.create_task(queue.run())
     try:
@@ -78,11 +78,12 @@ async def test_one_failure_is_nobody_elses() -> None:
         assert await good == 20
 
 
-async def test_room_and_idle() -> None:
-    """`room` waits above the bound, `idle` until nothing is left."""
+@pytest.mark.parametrize("bounds", [{"held_bytes_max": 10}, {"held_items_max": 1}])
+async def test_room_and_idle(bounds: dict[str, int]) -> None:
+    """`room` waits above either bound, `idle` until nothing is left."""
     store = Store()
     store.gate.clear()
-    async with batcher(store, waiting_bytes_max=10) as queue:
+    async with batcher(store, **bounds) as queue:
         queue.submit(10)
         await asyncio.wait_for(queue.room(), 1)
         queue.submit(1)

@@ -10,6 +10,7 @@ import pytest_asyncio
 from websockets.exceptions import ConnectionClosed
 
 from relay.config import RateLimit
+from relay.mailboxes import ENTRIES_MAX
 from relay.switch import SESSION_CHARS_MAX
 from rmb_peer.protocol.envelope import Envelope, parse_envelope
 from tests.support.relay import (
@@ -222,7 +223,7 @@ async def test_step2_lookup_error(bed: TestBed) -> None:
     bed.directory.failing[9] = "chain down"
     async with bed.client(7) as client:
         await send(client, request(7, 9))
-        assert await receive_error(client) == "other: chain down"
+        assert await receive_error(client) == "chain down"
 
 
 async def test_step3_foreign_destination(bed: TestBed) -> None:
@@ -266,6 +267,19 @@ async def test_step5_the_store_refuses(bed: TestBed) -> None:
         text = await receive_error(client)
         assert text.startswith("failed to route message to peer '9': redis error: WRONGTYPE")
         await next_is_marker(client, "7")
+
+
+async def test_step5_the_mailbox_is_full(bed: TestBed) -> None:
+    """Nothing is pushed out silently: the requester is told, and what waits stays (10.5)."""
+    async with bed.store.pipeline() as pipeline:
+        for n in range(ENTRIES_MAX):
+            pipeline.xadd("stream:9", {"_": str(n)})
+        await pipeline.execute()
+    async with bed.client(7) as client:
+        await send(client, request(7, 9))
+        text = "failed to route message to peer '9': mailbox is full: 10000 messages wait"
+        assert await receive_error(client) == text
+    assert (await bed.waiting("9"))[0] == b"0"
 
 
 async def test_expired_envelopes_are_refused(bed: TestBed) -> None:

@@ -11,6 +11,7 @@ import pytest
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
+from relay.mailboxes import ENTRIES_MAX
 from rmb_peer.protocol.address import Address
 from tests.support.hosted_registry import signer
 from tests.support.relay import next_is_marker, receive, request, send, token
@@ -60,7 +61,7 @@ async def test_it_starts_answers_and_stops(tmp_path: Path, number: signal.Signal
 async def test_nothing_is_lost_across_a_restart(tmp_path: Path, registry: str) -> None:
     """What waited before an orderly stop is delivered after the next start; what was read is not delivered again."""
     arguments = ("--domain", "relay.test", "--registry", registry)
-    relay = await RelayProcess.start(tmp_path / "data", *arguments)
+    relay = await RelayProcess.start(tmp_path / "data", *arguments, "-d")
     await send_many(relay, ["m0", "m1"])
     async with client(relay, 9) as receiver:
         assert await take(receiver, 2) == ["m0", "m1"]
@@ -69,6 +70,8 @@ async def test_nothing_is_lost_across_a_restart(tmp_path: Path, registry: str) -
             await receive(receiver)
         assert closed.value.rcvd is not None and closed.value.rcvd.code == 1001
         assert await stopping == 0
+    traced = [line for line in relay.lines if line.get("uid") == "m0"]  # with -d, a line per step of each message
+    assert [(line["event"], line["how"], line["destination"]) for line in traced] == [("routed", "mailbox", "9")]
     relay = await RelayProcess.start(tmp_path / "data", *arguments)
     await send_many(relay, [f"n{n}" for n in range(150)])
     assert await relay.stop() == 0
@@ -94,10 +97,16 @@ async def test_nothing_is_lost_when_it_is_killed(tmp_path: Path, registry: str) 
             assert await relay.stop() == 0
 
 
-async def test_messages_are_traced_at_debug(tmp_path: Path, registry: str) -> None:
-    """With `-d` the log has a line for each envelope that was routed or written."""
-    relay = await RelayProcess.start(tmp_path / "data", "--domain", "relay.test", "--registry", registry, "-d")
-    await send_many(relay, ["traced"])
-    await relay.stop()
-    (line,) = [line for line in relay.lines if line.get("uid") == "traced"]
-    assert (line["event"], line["how"], line["destination"], line["part"]) == ("routed", "mailbox", "9", "relay")
+async def test_a_burst_goes_through(tmp_path: Path, registry: str) -> None:
+    """More messages than a mailbox holds, as fast as they can be sent, to a client that reads: all arrive, in order."""
+    relay = await RelayProcess.start(tmp_path / "data", "--domain", "relay.test", "--registry", registry)
+    uids = [f"m{n}" for n in range(ENTRIES_MAX + 2000)]
+    async with client(relay, 9) as receiver:
+        sending = asyncio.create_task(send_many(relay, uids))
+        assert await take(receiver, len(uids)) == uids
+        await sending
+        await next_is_marker(receiver, "9")
+        assert await relay.stop() == 0
+    assert {line["level"] for line in relay.lines} == {"info"}
+    closed = [line for line in relay.lines if line["event"] == "session closed" and line["session"] == "9"]
+    assert [line["unconfirmed"] for line in closed] == [0]

@@ -32,7 +32,7 @@ async def contents(client: Redis, owner: Address) -> list[bytes]:
 async def test_layout_of_keys_and_entries(owner: Address, key: str, tmp_path: Path) -> None:
     """The key names the session, absent and empty ids apart; one field `_` holds the bytes; the key expires."""
     async with valkey(tmp_path) as (server, client), redis_mailboxes(server.url) as boxes:
-        entry_id = await boxes.append(owner, b"\x00envelope", 300)
+        entry_id = (await boxes.append(owner, b"\x00envelope", 300)).id
         assert await client.xrange(key) == [(b"%d-%d" % entry_id, {b"_": b"\x00envelope"})]
         assert LIFETIME_S - 5 <= await client.ttl(key) <= LIFETIME_S
 
@@ -107,7 +107,7 @@ async def test_a_wrong_key_type_hits_only_its_own_session(tmp_path: Path) -> Non
 async def test_a_full_store_refuses_and_still_deletes(tmp_path: Path) -> None:
     """Out of memory, appends fail with the store's words, and deleting, which frees memory, works."""
     async with valkey(tmp_path) as (server, client), redis_mailboxes(server.url) as boxes:
-        entry_id = await boxes.append(A, bytes(1000), 300)
+        entry_id = (await boxes.append(A, bytes(1000), 300)).id
         await client.config_set("maxmemory", "1")
         with pytest.raises(MailboxFailed, match="redis error: OOM command not allowed"):
             await boxes.append(A, b"2", 300)
@@ -120,17 +120,17 @@ async def test_a_lost_answer_does_not_double_the_message(tmp_path: Path) -> None
     async with valkey(tmp_path) as (server, client), proxy(server.url) as door, redis_mailboxes(door.url) as boxes:
         await boxes.append(A, b"1", 300)
         door.lose_replies = 1
-        ids = await asyncio.gather(boxes.append(A, b"2", 300), boxes.append(B, b"3", 300))
+        second, _ = await asyncio.gather(boxes.append(A, b"2", 300), boxes.append(B, b"3", 300))
         assert door.losses == 1
         assert await contents(client, A) == [b"1", b"2"]
         assert await contents(client, B) == [b"3"]
-        assert [entry.id for entry in (await boxes.read(A, START)).entries][1] == ids[0]
+        assert [entry.id for entry in (await boxes.read(A, START)).entries][1] == second.id
 
 
 async def test_a_short_outage_is_not_noticed(tmp_path: Path) -> None:
     """Appends and deletes wait for a store that comes back soon, in order."""
     async with valkey(tmp_path) as (server, client), proxy(server.url) as door, redis_mailboxes(door.url) as boxes:
-        first = await boxes.append(A, b"1", 300)
+        first = (await boxes.append(A, b"1", 300)).id
         door.cut()
         appended = [boxes.append(A, b"%d" % n, 300) for n in (2, 3)]
         deleted = boxes.delete(A, [first])
@@ -166,7 +166,7 @@ async def test_what_waits_for_the_store_is_bounded(tmp_path: Path) -> None:
     async with (
         valkey(tmp_path) as (server, _),
         proxy(server.url) as door,
-        redis_mailboxes(door.url, waiting_bytes_max=10_000) as boxes,
+        redis_mailboxes(door.url, held_bytes_max=10_000) as boxes,
     ):
         await boxes.append(A, b"1", 300)
         await boxes.room()

@@ -12,7 +12,7 @@ import pytest_asyncio
 from rmb_peer.protocol.address import Address
 from rmb_peer.protocol.twin import Twin
 from tests.support.hosted_registry import signer
-from tests.support.relay import Directory, TestBed, raw_http, relay, token, upgrade_request
+from tests.support.relay import Directory, LogLines, TestBed, raw_http, relay, token, upgrade_request
 
 NOW = int(time.time())
 CLAIMS = {"sub": 7, "sid": None, "iat": NOW, "exp": NOW + 1000}
@@ -107,7 +107,7 @@ async def test_tokens_that_live_too_long_are_refused(bed: TestBed) -> None:
 async def test_c3_row4_lookup_failed(bed: TestBed) -> None:
     """The registry gives no answer: 500 with its text."""
     bed.directory.failing[7] = "no route to chain"
-    assert (await ask(bed, make()))[::2] == (500, "failed to get twin: other: no route to chain")
+    assert (await ask(bed, make()))[::2] == (500, "failed to get twin: no route to chain")
 
 
 async def test_c3_row5_unknown_twin(bed: TestBed) -> None:
@@ -210,6 +210,16 @@ async def test_the_method_does_not_count(bed: TestBed) -> None:
     """An upgrade by POST is an upgrade."""
     data = upgrade_request(f"/?{token(Address(7))}").replace(b"GET", b"POST", 1)
     assert (await raw_http(bed.app.address, data))[0] == 101
+
+
+async def test_extensions_and_protocols_are_not_selected(bed: TestBed) -> None:
+    """No compression, no subprotocol, and no complaint about the offer."""
+    offers = {"Sec_WebSocket_Extensions": "permessage-deflate", "Sec_WebSocket_Protocol": "rmb.2, chat"}
+    with LogLines("aiohttp") as lines:
+        status, headers, _ = await ask(bed, make(), **offers)
+    assert status == 101
+    assert "sec-websocket-extensions" not in headers and "sec-websocket-protocol" not in headers
+    assert lines.lines == []
 
 
 async def test_a_very_long_token_is_refused(bed: TestBed) -> None:
