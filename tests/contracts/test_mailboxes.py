@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -152,11 +153,11 @@ async def test_the_depth_is_told(mailboxes: Mailboxes) -> None:
 
 async def test_overlapping_appends_keep_the_order_of_the_calls(mailboxes: Mailboxes) -> None:
     """Appends that start while others are under way come after them."""
-    done = []
+    done: list[int] = []
     futures = []
     for n in range(40):
         future = mailboxes.append(A, b"%d" % n, 300)
-        future.add_done_callback(lambda _, n=n: done.append(n))
+        future.add_done_callback(partial(lambda n, _: done.append(n), n))
         futures.append(future)
         if n % 7 == 0:
             await asyncio.sleep(0)

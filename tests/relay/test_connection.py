@@ -268,14 +268,14 @@ async def test_a_slow_reader_costs_bounded_memory_and_loses_nothing(
     uids: list[str] = []
     async with bed.client(9, max_queue=1) as client, bed.client(7) as sender:
         feed = connections[0]._feed
-        client.transport.pause_reading()  # type: ignore[attr-defined]
+        client.transport.pause_reading()
         for n in range(1500):
             uids.append(f"m{n}")
             await send(sender, request(7, 9, uids[-1], payload=bytes(10_000)))
             assert feed.queued <= QUEUE_ENTRIES_MAX
         await next_is_marker(sender, "7")
         assert not feed.live
-        client.transport.resume_reading()  # type: ignore[attr-defined]
+        client.transport.resume_reading()
         assert [(await receive(client)).uid for _ in uids] == uids
         await fill(bed, 1, 1500)
         assert (await receive(client)).uid == "m1500"
@@ -308,7 +308,7 @@ async def test_a_client_that_takes_nothing_is_dropped(tmp_path: Path) -> None:
     """Its TCP connection stands, but nothing drains: gone after the limit, counted as back pressure; mail stays."""
     async with relay(tmp_path, Directory(7, 9), rhythm=QUICK) as bed, bed.client(7) as sender:
         async with bed.client(9) as client:
-            client.transport.pause_reading()  # type: ignore[attr-defined]
+            client.transport.pause_reading()
             for n in range(12):
                 await send(sender, request(7, 9, f"m{n}", payload=bytes(1_000_000)))
             await until(lambda: bed.app.metrics.evictions["back_pressure_timeout"] == 1)

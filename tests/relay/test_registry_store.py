@@ -4,6 +4,7 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import orjson
 import pytest
@@ -37,7 +38,7 @@ async def redis(server: EmbeddedValkey) -> AsyncIterator[Redis]:
 
 
 @pytest.fixture
-def store(redis: Redis) -> RegistryStore:
+def store(redis: Any) -> RegistryStore:
     return RegistryStore(redis, watch_poll_s=0.01)
 
 
@@ -52,7 +53,7 @@ async def test_ids_count_from_one_and_stay(store: RegistryStore) -> None:
     ]
 
 
-async def test_concurrent_claims_of_one_account_give_one_id(redis: Redis) -> None:
+async def test_concurrent_claims_of_one_account_give_one_id(redis: Any) -> None:
     """Several relay processes on one store, asked at once, allocate one id per account."""
     stores = [RegistryStore(redis) for _ in range(5)]
     answers = await asyncio.gather(*(store.claim(account) for store in stores for account in (A, B, C) * 4))
@@ -119,7 +120,7 @@ async def test_forged_records_are_refused(store: RegistryStore) -> None:
     assert await store.get(1) is None
 
 
-async def test_concurrent_records_leave_the_greatest(redis: Redis) -> None:
+async def test_concurrent_records_leave_the_greatest(redis: Any) -> None:
     """Records that arrive at once through several processes end with the greatest version; each is kept once."""
     stores = [RegistryStore(redis) for _ in range(4)]
     await stores[0].claim(A)
@@ -134,7 +135,7 @@ async def test_concurrent_records_leave_the_greatest(redis: Redis) -> None:
     assert stored.version == 20
 
 
-async def test_the_number_of_twins_is_limited(redis: Redis) -> None:
+async def test_the_number_of_twins_is_limited(redis: Any) -> None:
     """At the limit new accounts are refused with what to do; known ones still get their id and can change."""
     store = RegistryStore(redis, twins_max=2)
     await store.claim(A)
@@ -145,7 +146,7 @@ async def test_the_number_of_twins_is_limited(redis: Redis) -> None:
     assert await store.store(record("a", 1)) is True
 
 
-async def test_ids_end_with_u32(store: RegistryStore, redis: Redis) -> None:
+async def test_ids_end_with_u32(store: RegistryStore, redis: Any) -> None:
     """No id is given that an envelope cannot carry (spec rmb 1)."""
     await redis.set(registry_store._LAST_ID, 2**32 - 2)
     assert (await store.claim(A)).id == 2**32 - 1
@@ -153,7 +154,7 @@ async def test_ids_end_with_u32(store: RegistryStore, redis: Redis) -> None:
         await store.claim(B)
 
 
-async def test_claims_without_a_record_are_forgotten(redis: Redis) -> None:
+async def test_claims_without_a_record_are_forgotten(redis: Any) -> None:
     """After a day an id that was never used makes room; one with a record stays, and ids are not given twice."""
     now = [0.0]
     store = RegistryStore(redis, twins_max=2, claim_keep_s=100, clock=lambda: now[0])
@@ -204,7 +205,7 @@ async def test_changes_tell_each_twin_once_at_its_latest_change(store: RegistryS
 
 
 async def test_watch_goes_on_when_the_store_began_anew(
-    store: RegistryStore, redis: Redis, caplog: pytest.LogCaptureFixture
+    store: RegistryStore, redis: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A store that was emptied is heard from its start; one that fails is told once and heard again after."""
     listener = Listener(store)
@@ -261,35 +262,35 @@ async def _expect_unavailable(store: RegistryStore) -> None:
 
 
 @pytest.mark.parametrize("damage", [b"", b"{", b"{}", b"\xff"])
-async def test_a_damaged_record_is_reported(store: RegistryStore, redis: Redis, damage: bytes) -> None:
+async def test_a_damaged_record_is_reported(store: RegistryStore, redis: Any, damage: bytes) -> None:
     """What somebody else wrote into the store is not served and crashes nothing."""
-    await redis.hset(registry_store._RECORDS, "1", damage)  # type: ignore[misc]
+    await redis.hset(registry_store._RECORDS, "1", damage)
     with pytest.raises(RegistryUnavailable, match="record of twin 1 cannot be read"):
         await store.get(1)
 
 
-async def test_all_keys_have_our_prefix(store: RegistryStore, redis: Redis) -> None:
+async def test_all_keys_have_our_prefix(store: RegistryStore, redis: Any) -> None:
     """Nothing is written outside `rmb:registry:`, and never the `twin` of another implementation (spec rmb 7.4)."""
-    await redis.hset("twin", "1", b"bincode")  # type: ignore[misc]
+    await redis.hset("twin", "1", b"bincode")
     await store.claim(A)
     await store.claim(B)
     await store.store(record("a", 1))
     await store.changes(None, 1)
     keys = {key.decode() for key in await redis.keys("*")}
     assert {key for key in keys if not key.startswith("rmb:registry:{v1}:")} == {"twin"}
-    assert await redis.hgetall("twin") == {b"1": b"bincode"}  # type: ignore[misc]
+    assert await redis.hgetall("twin") == {b"1": b"bincode"}
     assert len(keys) == 1 + 8
 
 
-async def test_records_survive_as_json(store: RegistryStore, redis: Redis) -> None:
+async def test_records_survive_as_json(store: RegistryStore, redis: Any) -> None:
     """The stored form is the JSON of the REST interface: readable with any tool."""
     await store.claim(A)
     signed = record("a", 1)
     await store.store(signed)
-    assert orjson.loads(await redis.hget(registry_store._RECORDS, "1")) == signed.to_json()  # type: ignore[misc]
+    assert orjson.loads(await redis.hget(registry_store._RECORDS, "1")) == signed.to_json()
 
 
-async def test_a_client_that_decodes_works_too(server: EmbeddedValkey, redis: Redis) -> None:
+async def test_a_client_that_decodes_works_too(server: EmbeddedValkey, redis: Any) -> None:
     """Whether the connection returns bytes or texts makes no difference."""
     client = Redis.from_url(server.url, decode_responses=True)
     store = RegistryStore(client)

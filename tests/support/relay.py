@@ -99,7 +99,8 @@ class TestBed:
         return connect(f"{self.app.url}/?{token(owner)}", **options)
 
     async def keys(self) -> set[bytes]:
-        return set(await self.store.keys("stream:*"))
+        store: Any = self.store
+        return set(await store.keys("stream:*"))
 
     async def keys_are(self, *names: str) -> bool:
         """Whether exactly these mailboxes exist."""
@@ -107,7 +108,8 @@ class TestBed:
 
     async def waiting(self, owner: str) -> list[bytes]:
         """The envelopes in a mailbox."""
-        return [fields[b"_"] for _, fields in await self.store.xrange(f"stream:{owner}")]
+        store: Any = self.store
+        return [fields[b"_"] for _, fields in await store.xrange(f"stream:{owner}")]
 
 
 @asynccontextmanager
