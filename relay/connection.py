@@ -45,7 +45,8 @@ PING_EVERY_BYTES = 256 * 1024
 guesses."""
 
 REPLIES_MAX = 256
-"""Envelopes for this connection alone that wait to be written; while there are as many, it is not read. A guess."""
+REPLIES_BYTES_MAX = 1024 * 1024
+"""Envelopes for this connection alone that wait to be written; while there are as many, it is not read. Guesses."""
 
 REPLIES_HELD_MAX = 16_384
 """Errors about a failing store come later than what they are about; this many are held. A guess: about 4 MB."""
@@ -117,6 +118,7 @@ class Connection:
         self._ponged = asyncio.Event()
         self._pings: set[asyncio.Task[None]] = set()
         self._replies: deque[bytes] = deque()
+        self._replies_bytes = 0
         self._replies_in = asyncio.Event()
         self._replies_out = asyncio.Event()
         self._tasks: asyncio.TaskGroup
@@ -279,20 +281,22 @@ class Connection:
             self._exchange.metrics.replies_dropped += 1
             return
         self._replies.append(data)
+        self._replies_bytes += len(data)
         self._replies_in.set()
 
     async def _write_replies(self) -> None:
         while True:
             while self._replies:
                 data = self._replies.popleft()
-                self._replies_out.set()
                 if not await self._send(data):
                     return
+                self._replies_bytes -= len(data)
+                self._replies_out.set()
             self._replies_in.clear()
             await self._replies_in.wait()
 
     async def _replies_room(self) -> None:
-        while len(self._replies) >= REPLIES_MAX:
+        while len(self._replies) >= REPLIES_MAX or self._replies_bytes >= REPLIES_BYTES_MAX:
             self._replies_out.clear()
             await self._replies_out.wait()
 

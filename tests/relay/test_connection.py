@@ -11,7 +11,7 @@ import pytest
 import pytest_asyncio
 from websockets.exceptions import ConnectionClosed
 
-from relay.connection import Connection
+from relay.connection import REPLIES_BYTES_MAX, Connection
 from relay.feed import QUEUE_ENTRIES_MAX
 from relay.mailboxes import PAGE_ENTRIES_MAX
 from rmb_peer.protocol.address import Address
@@ -390,6 +390,34 @@ async def test_a_flood_of_pings_is_answered_in_bounded_memory(bed: TestBed) -> N
             ping.uid = f"p{n}"
             await send(client, ping)
         assert [(await receive(client)).uid for _ in range(2000)] == [f"p{n}" for n in range(2000)]
+
+
+async def test_a_flood_of_large_pings_that_nobody_reads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A client that sends and takes nothing back is not read any more, holds little memory, and is dropped."""
+    held: list[int] = []
+    original = Connection._reply
+
+    def reply(self: Connection, data: bytes) -> None:
+        original(self, data)
+        held.append(self._replies_bytes)
+
+    monkeypatch.setattr(Connection, "_reply", reply)
+    ping = request(7, 9, payload=bytes(500_000))
+    ping.ping.SetInParent()
+    async with relay(tmp_path, Directory(7), rhythm=QUICK) as bed:
+        client = await bed.client(7)
+        client.transport.pause_reading()  # type: ignore[attr-defined]
+
+        async def flood() -> None:
+            with pytest.raises(ConnectionClosed):
+                while True:
+                    await send(client, ping)
+
+        flooding = asyncio.create_task(flood())
+        await until(lambda: bed.app.metrics.evictions["back_pressure_timeout"] == 1)
+        client.transport.abort()
+        await flooding
+        assert max(held) < REPLIES_BYTES_MAX + 2 * 500_100
 
 
 # --- the store fails --------------------------------------------------------------------------------------------------

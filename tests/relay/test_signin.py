@@ -2,20 +2,18 @@
 
 import base64
 import json
-import time
 from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
 import pytest_asyncio
 
-from rmb_peer.protocol.address import Address
 from rmb_peer.protocol.twin import Twin
 from tests.support.hosted_registry import signer
-from tests.support.relay import Directory, LogLines, TestBed, raw_http, relay, token, upgrade_request
+from tests.support.relay import Directory, LogLines, TestBed, raw_http, relay, upgrade_request
 
-NOW = int(time.time())
-CLAIMS = {"sub": 7, "sid": None, "iat": NOW, "exp": NOW + 1000}
+NOW = 1_700_000_000
+CLAIMS = {"sub": 7, "sid": None, "iat": NOW, "exp": NOW + 60}
 
 
 def encode(value: Any) -> str:
@@ -33,8 +31,8 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def shared_bed(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[TestBed]:
-    """One relay for all tests here: none of them leaves anything behind."""
-    async with relay(tmp_path_factory.mktemp("signin"), Directory()) as bed:
+    """One relay for all tests here, with a clock that stands still: none of them leaves anything behind."""
+    async with relay(tmp_path_factory.mktemp("signin"), Directory(), now_s=lambda: NOW) as bed:
         yield bed
 
 
@@ -76,7 +74,6 @@ async def test_c3_row1_no_query(bed: TestBed, query: str | None) -> None:
         (make(claims={"sub": 7, "iat": NOW}), "invalid jwt: jwt: "),
         ("token=" + make(), "invalid jwt: jwt: "),
     ],
-    ids=[f"token{number}" for number in range(14)],  # tokens hold the time, test ids must not
 )
 async def test_c3_row2_malformed_tokens(bed: TestBed, text: str, body: str) -> None:
     """Not three parts, bad base64, bad JSON, wrong types: 401 with the detail."""
@@ -89,19 +86,19 @@ async def test_c3_row2_malformed_tokens(bed: TestBed, text: str, body: str) -> N
 async def test_c3_row3_expired(bed: TestBed) -> None:
     """After `exp`: 401, even if the twin is unknown, since the order of checks counts."""
     for twin in (7, 4711):
-        claims = {**CLAIMS, "sub": twin, "exp": int(time.time()) - 1}
+        claims = {**CLAIMS, "sub": twin, "exp": NOW - 1}
         assert (await ask(bed, make(claims=claims)))[::2] == (401, "invalid jwt: jwt has expired")
 
 
 async def test_c3_row3_at_its_last_second(bed: TestBed) -> None:
-    """`now == exp` is still valid; a second more than now is used, so that the clock cannot pass it."""
-    claims = {**CLAIMS, "exp": int(time.time()) + 1}
+    """`now == exp` is still valid."""
+    claims = {**CLAIMS, "exp": NOW}
     assert (await ask(bed, make(claims=claims)))[0] == 101
 
 
 async def test_tokens_that_live_too_long_are_refused(bed: TestBed) -> None:
     """Stricter than others: nobody needs more than 20 minutes (spec rmb 10.12)."""
-    status, _, body = await ask(bed, make(claims={**CLAIMS, "exp": int(time.time()) + 1300}))
+    status, _, body = await ask(bed, make(claims={**CLAIMS, "exp": NOW + 1201}))
     assert (status, body) == (401, "invalid jwt: jwt is valid for too long: at most 1200 seconds are accepted")
 
 
@@ -138,10 +135,10 @@ async def test_c3_row7_bad_signature(bed: TestBed, text: str) -> None:
     assert (await ask(bed, text))[::2] == (401, "invalid jwt: jwt: Invalid signature")
 
 
-@pytest.mark.parametrize("text", [make()[:-1], make().rsplit(".", 1)[0] + ".%%%"])
-async def test_c3_row2_signature_is_no_base64(bed: TestBed, text: str) -> None:
+@pytest.mark.parametrize("end", ["A", "%%%"])
+async def test_c3_row2_signature_is_no_base64(bed: TestBed, end: str) -> None:
     """Bad base64 is row 2 in every part of the token."""
-    status, _, body = await ask(bed, text)
+    status, _, body = await ask(bed, f"{make().rsplit('.', 1)[0]}.{end}")
     assert status == 401
     assert body.startswith("invalid jwt: jwt: invalid signature: ")
 
@@ -182,7 +179,7 @@ async def test_c3_row9_ed25519(bed: TestBed) -> None:
 @pytest.mark.parametrize("path", ["/", "/anything/at/all", "/metrics", "/registry/v1/twins"])
 async def test_any_path_is_an_upgrade(bed: TestBed, path: str) -> None:
     """The path does not count, not even one that means something else."""
-    data = upgrade_request(f"{path}?{token(Address(7))}")
+    data = upgrade_request(f"{path}?{make()}")
     assert (await raw_http(bed.app.address, data))[0] == 101
 
 
@@ -203,13 +200,13 @@ async def test_any_path_is_an_upgrade(bed: TestBed, path: str) -> None:
 )
 async def test_what_counts_as_an_upgrade(bed: TestBed, headers: dict[str, str | None], upgrade: bool) -> None:
     """Tokens in comma lists, in any case; everything else is an ordinary request, here for a page that is not there."""
-    status, _, body = await raw_http(bed.app.address, upgrade_request(f"/x?{token(Address(7))}", **headers))
+    status, _, body = await raw_http(bed.app.address, upgrade_request(f"/x?{make()}", **headers))
     assert (status, body) == ((101, b"") if upgrade else (404, b"page not found"))
 
 
 async def test_the_method_does_not_count(bed: TestBed) -> None:
     """An upgrade by POST is an upgrade."""
-    data = upgrade_request(f"/?{token(Address(7))}").replace(b"GET", b"POST", 1)
+    data = upgrade_request(f"/?{make()}").replace(b"GET", b"POST", 1)
     assert (await raw_http(bed.app.address, data))[0] == 101
 
 
