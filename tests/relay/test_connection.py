@@ -406,7 +406,7 @@ async def test_a_flood_of_large_pings_that_nobody_reads(tmp_path: Path, monkeypa
     ping.ping.SetInParent()
     async with relay(tmp_path, Directory(7), rhythm=QUICK) as bed:
         client = await bed.client(7)
-        client.transport.pause_reading()  # type: ignore[attr-defined]
+        client.transport.pause_reading()
 
         async def flood() -> None:
             with pytest.raises(ConnectionClosed):
