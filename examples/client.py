@@ -48,4 +48,7 @@ def main(arguments: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    try:
+        sys.exit(main(sys.argv[1:]))
+    except (redis.RedisError, ValueError) as error:
+        sys.exit(f"client.py: {error}")

@@ -22,8 +22,8 @@ def decode(text: str) -> bytes:
         raise ValueError("has the wrong number of padding characters")
     try:
         data = binascii.a2b_base64(raw, strict_mode=True)
-    except binascii.Error as error:
-        raise ValueError(str(error).lower()) from None
+    except binascii.Error:
+        raise ValueError("has characters or padding where none belong, or a length that cannot be") from None
     if raw.endswith(b"=") and encode(data[-(len(data) % 3) :]) != raw[-4:].decode():
         raise ValueError("has bits left over in its last character")
     return data
