@@ -191,6 +191,15 @@ class Site:
         assert isinstance(value, dict)
         return value
 
+    async def pop_all(self, count: int, name: str = "my-ret", patience_s: float = 30.0) -> list[dict[str, Any]]:
+        """The oldest `count` entries of a list, waiting for them."""
+        values: list[dict[str, Any]] = []
+        while len(values) < count:
+            item = await self.redis.blmpop(patience_s, 1, name, direction="RIGHT", count=min(500, count - len(values)))
+            assert item is not None, f"{len(values)} of {count} on {name}, no more: {self.gateway.events[-20:]}"
+            values += map(json.loads, item[1])
+        return values
+
     async def respond(self, request: dict[str, Any], payload: bytes = b'"ok"', **changes: Any) -> None:
         """What a service does (spec rmb 5.4)."""
         await self.redis.lpush("msgbus.system.reply", response_json(request, payload, **changes))
