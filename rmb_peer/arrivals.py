@@ -33,7 +33,7 @@ class Arrival:
         source: who claims to have sent it; twin 0 for a relay.
         kind: "request", "response" or "error".
         ttl_s: seconds it has left.
-        marks: names that make a repeat recognisable (architecture 4).
+        marks: names that make a repeat recognisable.
         size_bytes: of the frame.
     """
 

@@ -128,7 +128,7 @@ class MessageExpired(PeerError):
 
 
 class ClockSkew(PeerError):
-    """An envelope from too far in the future, or with a longer life than repeats are remembered (architecture 8).
+    """An envelope from too far in the future, or with a longer life than repeats are remembered.
 
     Attributes:
         about: the envelope.

@@ -10,7 +10,7 @@ from rmb_peer.registry.base import Registry, RegistryRefused
 from rmb_peer.registry.urls import http_of_relay, parse_registry_url
 
 WELL_KNOWN_PATH = "/.well-known/rmb"
-"""Where a relay says what it offers (design/architecture.md 3)."""
+"""Where a relay says what it offers."""
 
 _WHAT_TO_DO = "name a registry with --registry, as https://host or file:PATH"
 

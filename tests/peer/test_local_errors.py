@@ -93,7 +93,7 @@ SILENT_IN_THE_REFERENCE = {
 
 @pytest.mark.parametrize(("changes", "code", "text"), SILENT_IN_THE_REFERENCE.values(), ids=SILENT_IN_THE_REFERENCE)
 async def test_the_caller_hears_what_the_reference_swallows(changes: dict[str, Any], code: int, text: str) -> None:
-    """An error on `ret`, and the item with the reason in the dead-letter stream (issue, section 3)."""
+    """An error on `ret`, and the item with the reason in the dead-letter stream."""
     async with scripted_relay() as relay, two_nodes(relay.url) as (a, b):
         a.memory.push(keys.LOCAL_REQUESTS, request_json(b.twin.id, **changes))
         answer = await a.popped("my-ret")
@@ -111,7 +111,7 @@ async def test_the_caller_hears_what_the_reference_swallows(changes: dict[str, A
     "raw", [b"", b"nonsense", b"[]", b"1", b'"text"', b"\xff\xfe", b"{}", b'{"ret":5}', b"[" * 5000]
 )
 async def test_noise_becomes_a_dead_letter(raw: bytes) -> None:
-    """What cannot be answered is kept with its reason, and the next request is served (issue, section 3)."""
+    """What cannot be answered is kept with its reason, and the next request is served."""
     async with scripted_relay() as relay, two_nodes(relay.url) as (a, b):
         a.memory.push(keys.LOCAL_REQUESTS, raw)
         a.request(b.twin.id)

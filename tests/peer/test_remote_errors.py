@@ -287,7 +287,7 @@ async def test_rmb_version() -> None:
 
 
 async def test_a_full_service_list_is_answered() -> None:
-    """Nothing is trimmed silently: the requester hears 429, and the list keeps what it has (architecture 4)."""
+    """Nothing is trimmed silently: the requester hears 429, and the list keeps what it has."""
     async with scene() as s:
         for _ in range(keys.LIST_ENTRIES_MAX):
             s.node.memory.push("msgbus.busy", b"x")

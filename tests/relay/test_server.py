@@ -80,7 +80,7 @@ async def test_bad_health(tmp_path: Path) -> None:
 
 
 async def test_what_clients_can_find_out(bed: TestBed) -> None:
-    """Protocols, names, limits, registry and version (design/architecture.md 3)."""
+    """Protocols, names, limits, registry and version."""
     async with aiohttp.ClientSession() as session, session.get(f"{bed.http}/.well-known/rmb") as answer:
         assert await answer.json() == {
             "protocols": ["rmb.1"],
