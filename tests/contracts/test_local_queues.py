@@ -313,3 +313,21 @@ async def test_a_store_that_refuses_for_now_is_waited_for(tmp_path: Path, call: 
             await redis.execute_command(*mend_it)
             await attempt
         await queues.close()
+
+
+async def test_an_outbox_of_the_wrong_type_costs_no_item(tmp_path: Path) -> None:
+    """While a foreign key stands in the place of the outbox, items stay in their list."""
+    async with valkey(tmp_path) as (server, client):
+        redis: Any = client
+        queues = RedisQueues(await connect(server.url), random_bytes=os.urandom)
+        queues._outbox_may_hold_more = False  # the first look into the outbox went well
+        await redis.set(keys.OUTBOX, "foreign")
+        await redis.lpush(keys.LOCAL_REQUESTS, b"1", b"2")
+        taking = asyncio.create_task(queues.take(10))
+        async with asyncio.timeout(10.0):
+            while not queues._away:
+                await asyncio.sleep(0.002)  # polls what another task sets
+            assert await redis.llen(keys.LOCAL_REQUESTS) == 2
+            await redis.delete(keys.OUTBOX)
+            assert [item.raw for item in await taking] == [b"1", b"2"]
+        await queues.close()
