@@ -12,7 +12,7 @@ from functools import partial
 from typing import Protocol, cast
 
 from websockets.asyncio.client import ClientConnection, connect
-from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus, InvalidURI
+from websockets.exceptions import ConnectionClosed, InvalidStatus, WebSocketException
 
 from rmb_peer import __version__
 from rmb_peer.logs import event, get_logger
@@ -82,6 +82,13 @@ class ParcelSource(Protocol):
     def link_changed(self, link: "RelayLink") -> None:
         """A link was connected or disconnected."""
         ...
+
+
+class _Connect(connect):
+    """Follows no redirects: our record names this relay, and the `Location` is the relay's to choose."""
+
+    def process_redirect(self, exc: Exception) -> Exception | str:
+        return exc
 
 
 class RelayLink:
@@ -160,14 +167,14 @@ class RelayLink:
                 if error.rcvd is not None and error.rcvd.code == SUPERSEDED:
                     self._report("another gateway with this identity took over", "stop one of the two")
                     self._backoff.raise_to(SUPERSEDED_RETRY_S)
-            except (OSError, TimeoutError, InvalidHandshake, InvalidURI) as error:
+            except (OSError, TimeoutError, WebSocketException) as error:
                 self._report("no connection to the relay", str(error) or type(error).__name__)
             if self._clock() - began_s > STABLE_S:
                 self._backoff.reset()
             await asyncio.sleep(self._backoff.next_s())
 
     async def _one_connection(self) -> None:
-        async with connect(
+        async with _Connect(
             f"{self.url}?{self._make_token()}",
             compression=None,  # payloads are encrypted; the Rust relay offers none (spec rmb appendix B)
             max_size=self._message_bytes_max,
