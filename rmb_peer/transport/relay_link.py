@@ -6,7 +6,7 @@ registries and Redis: it moves parcels and frames.
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from functools import partial
 from typing import Protocol, cast
@@ -188,12 +188,7 @@ class RelayLink:
             self._unconfirmed_bytes = self._sent_bytes = 0
             self._set_connected(True)
             try:
-                async with asyncio.TaskGroup() as tasks:
-                    tasks.create_task(self._read(socket))
-                    tasks.create_task(self._write(socket))
-                    tasks.create_task(self._beat(socket))
-            except BaseExceptionGroup as group:
-                raise group.exceptions[0] from None
+                await _until_one_fails(self._read(socket), self._write(socket), self._beat(socket))
             finally:
                 self._source.give_back(self._heartbeat.take_unconfirmed())
                 self._set_connected(False)
@@ -271,3 +266,19 @@ class RelayLink:
 
     def _report(self, text: str, reason: str) -> None:
         event(_LOG, logging.WARNING, text, relay=self.url, reason=reason)
+
+
+async def _until_one_fails(*parts: Coroutine[None, None, None]) -> None:
+    """Run endless parts together; the first error ends them all.
+
+    No task group: before Python 3.13 one that is ending with an error swallows a cancellation, and the link would dial
+    again instead of ending.
+    """
+    tasks = [asyncio.create_task(part) for part in parts]
+    try:
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        done.pop().result()
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)

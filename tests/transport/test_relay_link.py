@@ -10,6 +10,7 @@ import pytest
 from rmb_peer.transport import relay_link
 from rmb_peer.transport.inbox import Inbox
 from rmb_peer.transport.relay_link import Parcel, RelayLink
+from tests.support.scripted_relay import scripted_relay
 
 WAIT_S = 10.0
 
@@ -96,6 +97,24 @@ async def test_the_token_is_not_carried_elsewhere(monkeypatch: pytest.MonkeyPatc
         running.cancel()
         await asyncio.wait([running])
         assert visits.locked()
+
+
+async def test_an_end_that_meets_a_lost_connection_is_an_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A link that is cancelled in the instant in which its connection breaks does not dial again."""
+    monkeypatch.setattr(relay_link, "RETRY_S_FIRST", 0.01)
+    async with scripted_relay() as relay:
+        link = new_link(relay.url)
+        running = asyncio.create_task(link.run())
+
+        async def break_and_end(_: object) -> None:
+            asyncio.get_running_loop().call_soon(running.cancel)
+            raise ConnectionResetError
+
+        monkeypatch.setattr(link, "_read", break_and_end)
+        async with asyncio.timeout(WAIT_S):
+            await asyncio.wait([running])
+        assert running.cancelled()
+        assert relay.accepted == 1
 
 
 async def first_of(running: asyncio.Task[None], waiting: object) -> None:
