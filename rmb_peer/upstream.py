@@ -54,11 +54,16 @@ _LOG = get_logger("gateway")
 
 @dataclass(frozen=True, slots=True)
 class _Outgoing:
-    """One taken item, ready to be sent."""
+    """One taken item, ready to be sent: for a request the destination and `once` are still missing."""
 
     taken: Taken
     request: OutgoingRequest | None
-    envelopes: list[Envelope]
+    envelope: Envelope
+
+    @property
+    def messages(self) -> int:
+        """How many are made from it."""
+        return 1 if self.request is None else len(self.request.destinations)
 
 
 class Upstream:
@@ -112,11 +117,15 @@ class Upstream:
         await self._queues.remember([self._waiting(plan) for plan in outgoing if plan.request is not None])
         count = 0
         for plan in outgoing:
-            self._send(plan)
-            count += len(plan.envelopes)
-            if count >= YIELD_EVERY:
-                count = 0
-                await asyncio.sleep(0)
+            ticket = Ticket(plan.taken.entry, plan.messages, self._conclusions)
+            for index in range(
+                plan.messages
+            ):  # each is made when there is room: `dst` may be long, and the payload too
+                await self._room.wait()
+                self._send(plan, ticket, index)
+                count += 1
+                if count % YIELD_EVERY == 0:
+                    await asyncio.sleep(0)
 
     def _read(self, taken: Taken) -> _Outgoing | None:
         try:
@@ -148,14 +157,7 @@ class Upstream:
         except RmbError as error:
             self._refuse(taken, error, request.reply_to, request.reference)
             return None
-        envelopes = []
-        for index, twin in enumerate(request.destinations):
-            envelope = Envelope()
-            envelope.CopyFrom(base)
-            envelope.destination.twin = twin
-            envelope.once = once_id(self._uid_key, taken.entry, index)
-            envelopes.append(envelope)
-        return _Outgoing(taken, request, envelopes)
+        return _Outgoing(taken, request, base)
 
     def _request_envelope(self, request: OutgoingRequest, uid: str, began_s: int) -> Envelope:
         envelope = Envelope(
@@ -195,7 +197,7 @@ class Upstream:
         except RmbError as error:
             self._refuse(taken, error, None, None)
             return None
-        return _Outgoing(taken, None, [envelope])
+        return _Outgoing(taken, None, envelope)
 
     def _response_envelope(self, response: OutgoingResponse) -> Envelope:
         envelope = Envelope(
@@ -221,26 +223,29 @@ class Upstream:
 
     def _waiting(self, plan: _Outgoing) -> Waiting:
         assert plan.request is not None
-        base = plan.envelopes[0]
         return Waiting(
-            uid=base.uid,
+            uid=plan.envelope.uid,
             reference=plan.request.reference,
             reply_to=plan.request.reply_to,
-            ttl_s=base.expiration,
+            ttl_s=plan.envelope.expiration,
             destinations=frozenset(plan.request.destinations),
         )
 
-    def _send(self, plan: _Outgoing) -> None:
-        ticket = Ticket(plan.taken.entry, len(plan.envelopes), self._conclusions)
-        for index, envelope in enumerate(plan.envelopes):
-            self._count(1, len(plan.taken.raw))
-            self._sender.submit(
-                Draft(
-                    envelope,
-                    arrived=lambda: self._ended(plan, ticket),
-                    failed=lambda error, index=index: self._failed(plan, ticket, index, error),  # type: ignore[misc]
-                )
+    def _send(self, plan: _Outgoing, ticket: Ticket, index: int) -> None:
+        envelope = plan.envelope
+        if plan.request is not None:
+            envelope = Envelope()
+            envelope.CopyFrom(plan.envelope)
+            envelope.destination.twin = plan.request.destinations[index]
+            envelope.once = once_id(self._uid_key, plan.taken.entry, index)
+        self._count(1, len(plan.taken.raw))
+        self._sender.submit(
+            Draft(
+                envelope,
+                arrived=lambda: self._ended(plan, ticket),
+                failed=lambda error: self._failed(plan, ticket, index, error),
             )
+        )
 
     def _failed(self, plan: _Outgoing, ticket: Ticket, index: int, error: RmbError) -> None:
         request = plan.request
