@@ -21,7 +21,7 @@ from rmb_peer.local.messages import (
 from rmb_peer.local.queues import DeadLetter, Delivery, LocalQueues, Taken, Waiting
 from rmb_peer.logs import event, get_logger
 from rmb_peer.protocol.address import Address
-from rmb_peer.protocol.envelope import Envelope
+from rmb_peer.protocol.envelope import Envelope, destination_of
 from rmb_peer.protocol.errors import BadRequest, MessageTooLarge, OtherError, RequestExpired, RmbError
 from rmb_peer.protocol.lifetime import (
     ERROR_LIFETIME_S,
@@ -59,6 +59,8 @@ class _Outgoing:
     taken: Taken
     request: OutgoingRequest | None
     envelope: Envelope
+    explains: bool = False
+    """Whether this only says why the real answer does not come."""
 
     @property
     def messages(self) -> int:
@@ -133,10 +135,12 @@ class Upstream:
                 return self._read_request(taken)
             return self._read_response(taken)
         except MalformedMessage as error:
-            self._refuse(taken, error, error.reply_to, error.reference)
-            if error.responds_to is not None:
-                self._tell_requester(error)
-        return None
+            if error.responds_to is None or error.responds_to[0].twin == 0:
+                self._refuse(taken, error, error.reply_to, error.reference)
+                return None
+            self._conclusions.bury(DeadLetter(taken.kind, taken.raw, str(error)))
+            receiver, uid = error.responds_to
+            return self._explanation(taken, receiver, uid, OtherError(f"the service's answer was unusable: {error}"))
 
     def _read_request(self, taken: Taken) -> _Outgoing | None:
         request = parse_request(taken.raw)
@@ -185,15 +189,8 @@ class Upstream:
         try:
             if response.destination.twin == 0:
                 raise BadRequest("twin 0 is nobody: `dst` must be the `src` of the request")
-            self._check_size(response.payload)
             if envelope_ttl_s(envelope, int(self._wall_clock())) is None:
                 raise RequestExpired(f"response has expired: it is older than {cap(RESPONSE_LIFETIME_S)} seconds")
-        except MessageTooLarge as error:
-            # The requester waits for this answer: it hears why it does not come.
-            self._conclusions.bury(DeadLetter(taken.kind, taken.raw, str(error)))
-            envelope.ClearField("plain")
-            envelope.error.code = error.code
-            envelope.error.message = f"the service's answer was too large: {error}"
         except RmbError as error:
             self._refuse(taken, error, None, None)
             return None
@@ -254,6 +251,12 @@ class Upstream:
             self._tell(request.reply_to, request.reference, error, mark)
         else:
             self._conclusions.bury(DeadLetter(plan.taken.kind, plan.taken.raw, str(error)))
+            if isinstance(error, MessageTooLarge) and not plan.explains:
+                receiver, uid = destination_of(plan.envelope), plan.envelope.uid
+                problem = MessageTooLarge(f"the service's answer was too large: {error}")
+                self._count(-1, -len(plan.taken.raw))
+                self._send(self._explanation(plan.taken, receiver, uid, problem), ticket, index)
+                return
         self._ended(plan, ticket)
 
     def _ended(self, plan: _Outgoing, ticket: Ticket) -> None:
@@ -279,21 +282,9 @@ class Upstream:
         value = local_error(reference, error.code, str(error))
         self._conclusions.tell(Delivery(reply_to, value, (mark,), TOLD_MARK_TTL_S))
 
-    def _tell_requester(self, problem: MalformedMessage) -> None:
-        """The requester waits for an answer that its service wrote in a form nobody can read."""
-        assert problem.responds_to is not None
-        receiver, uid = problem.responds_to
-        if receiver != Address(0):
-            error = OtherError(f"the service's answer was unusable: {problem}")
-            envelope = Envelope(uid=uid, expiration=ERROR_LIFETIME_S)
-            receiver.write_to(envelope.destination)
-            envelope.error.code, envelope.error.message = error.code, str(error)
-            self._sender.submit(Draft(envelope, arrived=_nothing, failed=_log_failure))
-
-
-def _nothing() -> None:
-    """The end of a message that nobody waits for."""
-
-
-def _log_failure(error: RmbError) -> None:
-    event(_LOG, logging.WARNING, "an error could not be reported to its requester", reason=str(error))
+    def _explanation(self, taken: Taken, receiver: Address, uid: str, error: RmbError) -> _Outgoing:
+        """In place of an answer that cannot be sent: the requester waits for it and hears why it does not come."""
+        envelope = Envelope(uid=uid, expiration=ERROR_LIFETIME_S, once=once_id(self._uid_key, taken.entry, 0))
+        receiver.write_to(envelope.destination)
+        envelope.error.code, envelope.error.message = error.code, str(error)
+        return _Outgoing(taken, None, envelope, explains=True)

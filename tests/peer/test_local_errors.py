@@ -185,6 +185,47 @@ async def test_requester_hears_of_an_unusable_answer(changes: dict[str, Any]) ->
         assert not b.memory.outbox
 
 
+async def test_requester_hears_of_an_unusable_answer_although_the_gateway_was_killed() -> None:
+    """The service's answer stays in the outbox until the error about it has arrived."""
+    async with scripted_relay() as relay, two_nodes(relay.url) as (a, b):
+        a.request(b.twin.id)
+        request = await b.popped("msgbus.test.echo")
+        relay.connections[b.twin.id].transport.pause_reading()
+        b.respond(request, dat="a b")
+        await b.until(lambda: b.memory.dead)
+        await b.until(lambda: b.pool._links[0].unconfirmed)
+        await b.conclusions.flush()
+        assert len(b.memory.outbox) == 1
+        relay.connections[b.twin.id].transport.resume_reading()
+        await b.until_idle()
+        assert not b.memory.outbox
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"dat": base64.b64encode(bytes(100_001)).decode()},
+        {"dat": base64.b64encode(bytes(99_950)).decode()},  # fits, but not with its envelope
+        {"shm": "x" * 100_000},
+        {"err": {"code": 1, "message": "x" * 100_000}},
+    ],
+)
+async def test_requester_hears_of_an_answer_over_the_limit(changes: dict[str, Any]) -> None:
+    """Whatever makes it too large, the requester does not wait in vain, and the answer is kept."""
+    registry = MemoryRegistry()
+    async with (
+        scripted_relay() as relay,
+        running_node(registry, [relay.url]) as a,
+        running_node(registry, [relay.url], message_bytes_max=100_000) as b,
+    ):
+        answer = await respond_badly(relay, a, b, **changes)
+        assert answer["err"]["code"] == 413
+        assert answer["err"]["message"].startswith("the service's answer was too large: message of 100")
+        await b.until_idle()
+        assert [letter.kind for letter in b.memory.dead] == ["response"]
+        assert not b.memory.outbox
+
+
 @pytest.mark.parametrize("dst", ["nonsense", "-1", "4294967296", "", 5, None, "0"])
 async def test_an_answer_to_nobody_becomes_a_dead_letter(dst: Any) -> None:
     """An answer whose `dst` leads nowhere is kept with the reason."""
