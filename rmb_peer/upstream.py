@@ -159,7 +159,13 @@ class Upstream:
             self._check_size(request.payload)
             base = self._request_envelope(request, uid, request.now_s or taken.found_since_s or 0)
         except RmbError as error:
-            self._refuse(taken, error, request.reply_to, request.reference)
+            if isinstance(error, RequestExpired) and taken.found_since_s is not None:
+                # An earlier run may have told of some destinations already: the same marks, so that nobody hears twice.
+                for index in range(len(request.destinations)):
+                    self._tell(request.reply_to, request.reference, error, _told_mark(taken, index))
+                self._refuse(taken, error, None, None)
+            else:
+                self._refuse(taken, error, request.reply_to, request.reference)
             return None
         return _Outgoing(taken, request, base)
 
@@ -247,8 +253,7 @@ class Upstream:
     def _failed(self, plan: _Outgoing, ticket: Ticket, index: int, error: RmbError) -> None:
         request = plan.request
         if request is not None:
-            mark = f"told:{plan.taken.entry}:{index}"
-            self._tell(request.reply_to, request.reference, error, mark)
+            self._tell(request.reply_to, request.reference, error, _told_mark(plan.taken, index))
         else:
             self._conclusions.bury(DeadLetter(plan.taken.kind, plan.taken.raw, str(error)))
             if isinstance(error, MessageTooLarge) and not plan.explains:
@@ -288,3 +293,8 @@ class Upstream:
         receiver.write_to(envelope.destination)
         envelope.error.code, envelope.error.message = error.code, str(error)
         return _Outgoing(taken, None, envelope, explains=True)
+
+
+def _told_mark(taken: Taken, index: int) -> str:
+    """The mark of an error about one of the messages made from an entry."""
+    return f"told:{taken.entry}:{index}"

@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 
 from rmb_peer.local import keys
+from rmb_peer.local.messages import local_error
+from rmb_peer.local.queues import Delivery, Taken
 from rmb_peer.protocol.twin import Twin
 from rmb_peer.registry.base import RegistryUnavailable
 from rmb_peer.registry.memory import MemoryRegistry
@@ -224,6 +226,22 @@ async def test_requester_hears_of_an_answer_over_the_limit(changes: dict[str, An
         await b.until_idle()
         assert [letter.kind for letter in b.memory.dead] == ["response"]
         assert not b.memory.outbox
+
+
+async def test_nobody_is_told_twice_of_an_expired_request() -> None:
+    """A gateway killed after it told and before it forgot finds the request, expired, and tells only the others."""
+    registry = MemoryRegistry()
+    async with scripted_relay() as relay, running_node(registry, [relay.url], wait_connected=False) as a:
+        began_s = int(time.time()) - 100
+        found = Taken("7-0", "request", request_json(1, 2, now=began_s, exp=50), found_since_s=began_s)
+        a.memory.outbox["7-0"] = found
+        a.conclusions.tell(Delivery("my-ret", local_error("my-ref", 103, "told"), ("told:7-0:1",), 60))
+        await a.conclusions.flush()
+        await a.upstream.handle([found])
+        await a.conclusions.flush()
+        assert [(await a.popped("my-ret"))["err"]["code"] for _ in range(2)] == [103, 102]
+        assert not a.memory.lists["my-ret"]
+        assert not a.memory.outbox
 
 
 @pytest.mark.parametrize("dst", ["nonsense", "-1", "4294967296", "", 5, None, "0"])
