@@ -272,8 +272,9 @@ async def connect(url: str) -> Redis:
         socket_connect_timeout=CONNECT_S_MAX,
     )
     try:
-        await cast(Awaitable[Any], redis.ping())
-    except exceptions.RedisError as error:
+        async with asyncio.timeout(ANSWER_S_MAX):
+            await cast(Awaitable[Any], redis.ping())
+    except (exceptions.RedisError, TimeoutError) as error:
         await redis.aclose()
-        raise ConnectionError(str(error)) from None
+        raise ConnectionError(str(error) or "it does not answer") from None
     return redis

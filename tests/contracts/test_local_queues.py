@@ -11,7 +11,7 @@ from typing import Any, Protocol
 import pytest
 from redis.asyncio import Redis
 
-from rmb_peer.local import keys
+from rmb_peer.local import keys, redis_queues
 from rmb_peer.local.memory_queues import MemoryQueues
 from rmb_peer.local.queues import DeadLetter, Delivery, LocalQueues, Outcome, Waiting
 from rmb_peer.local.redis_queues import RedisQueues, connect
@@ -331,3 +331,17 @@ async def test_an_outbox_of_the_wrong_type_costs_no_item(tmp_path: Path) -> None
             await redis.delete(keys.OUTBOX)
             assert [item.raw for item in await taking] == [b"1", b"2"]
         await queues.close()
+
+
+async def test_something_that_does_not_answer_is_no_store(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A port that accepts connections and says nothing is an error, not an endless wait."""
+    monkeypatch.setattr(redis_queues, "ANSWER_S_MAX", 0.1)
+
+    async def say_nothing(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read()
+        writer.close()
+
+    async with await asyncio.start_server(say_nothing, "127.0.0.1", 0) as server, asyncio.timeout(10.0):
+        port = server.sockets[0].getsockname()[1]
+        with pytest.raises(ConnectionError, match="does not answer"):
+            await connect(f"redis://127.0.0.1:{port}")
