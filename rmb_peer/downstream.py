@@ -73,7 +73,7 @@ LOOKUP_BYTES_MAX = 64 * 1024 * 1024
 """Their bytes. A guess: four of the largest messages."""
 
 ANSWERED_MAX = 10_000
-"""Built-in requests that are remembered, so that a repeat is not answered twice."""
+"""Marks of built-in requests that are remembered, so that a repeat is not answered twice."""
 
 YIELD_EVERY = 16
 """Frames after which other work gets its turn: verifying this many takes about a millisecond."""
@@ -350,10 +350,10 @@ class Downstream:
                 self._refused(_why_not_queued(envelope.request.command, outcome), envelope)
 
     def _answer_built_in(self, arrival: Arrival) -> None:
-        if arrival.marks[0] in self._answered:
+        if any(mark in self._answered for mark in arrival.marks):
             return
-        self._answered[arrival.marks[0]] = None
-        if len(self._answered) > ANSWERED_MAX:
+        self._answered.update(dict.fromkeys(arrival.marks))
+        while len(self._answered) > ANSWERED_MAX:
             del self._answered[next(iter(self._answered))]
         self._send_back(answer(arrival.envelope))
 

@@ -290,6 +290,16 @@ async def test_rmb_version() -> None:
         assert payload == b'"0.1.0"'
 
 
+async def test_a_repeated_built_in_request_is_answered_once() -> None:
+    """A request that was sent again after a crash, signed anew, gets one answer like any other."""
+    async with scene() as s:
+        for tags in ("first", "signed anew"):
+            await s.peer.send(s.peer.request(s.node.twin.id, "rmb.version", b"", once=bytes(16), tags=tags))
+        await s.nothing_reached_a_service()
+        await s.node.until(lambda: s.node.pool.idle)
+        assert [envelope.source.twin for envelope in s.relay.received].count(s.node.twin.id) == 1
+
+
 async def test_a_full_service_list_is_answered() -> None:
     """Nothing is trimmed silently: the requester hears 429, and the list keeps what it has (architecture 4)."""
     async with scene() as s:
