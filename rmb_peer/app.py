@@ -99,7 +99,7 @@ class Gateway:
         )
         conclusions = Conclusions(queues)
         uid_key = await queues.uid_key()
-        async with asyncio.TaskGroup() as tasks:
+        async with _until_stopped() as tasks:
             sender = Sender(
                 twin_id=twin.id,
                 identity=self._identity,
@@ -130,9 +130,8 @@ class Gateway:
                 wall_clock=time.time,
             )
             taking = tasks.create_task(upstream.run())
-            rest = [
-                tasks.create_task(work) for work in (downstream.run(), conclusions.run(), pool.run(), cache.follow())
-            ]
+            for work in (downstream.run(), conclusions.run(), pool.run(), cache.follow()):
+                tasks.create_task(work)
             event(
                 _LOG,
                 logging.INFO,
@@ -151,8 +150,7 @@ class Gateway:
                     await conclusions.flush()
             except TimeoutError:
                 event(_LOG, logging.WARNING, "stopped before everything had ended; the rest goes out at the next start")
-            for task in rest:
-                task.cancel()
+            raise _Stopped  # the group cancels what is left, look-ups included
         event(_LOG, logging.INFO, "stopped", **downstream.counts)
 
     async def _drain(self, pool: RelayPool, downstream: Downstream) -> None:
@@ -241,6 +239,20 @@ class Gateway:
             "version": __version__,
             "started_at_s": str(int(time.time())),
         }
+
+
+class _Stopped(Exception):
+    """Leaves the task group and ends all its tasks."""
+
+
+@asynccontextmanager
+async def _until_stopped() -> AsyncIterator[asyncio.TaskGroup]:
+    """A task group that `_Stopped` ends in order."""
+    try:
+        async with asyncio.TaskGroup() as tasks:
+            yield tasks
+    except* _Stopped:
+        pass
 
 
 def _embedded_port(url: str) -> int:

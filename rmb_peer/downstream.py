@@ -47,6 +47,22 @@ BATCH_FRAMES = 256
 READY_MAX = 2048
 """Verified messages that wait for the store. A guess: several batches."""
 
+READY_BYTES_MAX = 64 * 1024 * 1024
+"""Their bytes: four of the largest messages."""
+
+ANSWERS_MAX = 4096
+"""Errors and built-in answers that have not left yet. A guess: four windows of a link. Further ones are dropped and
+counted, because a relay that only sends could make any number of them."""
+
+ANSWERS_BYTES_MAX = 16 * 1024 * 1024
+"""Their bytes: an answer holds the uid and the session that the requester chose."""
+
+RECHECKS_MAX = 1024
+"""Messages that wait for a fresh record of their sender. A guess; further ones are refused by the record at hand."""
+
+RECHECKS_BYTES_MAX = 64 * 1024 * 1024
+"""Their bytes: four of the largest messages."""
+
 LOOK_UP_PATIENCE_S = 30.0
 """How long a message waits for a registry that is away. A guess: a restart takes less."""
 
@@ -57,7 +73,7 @@ LOOKUP_BYTES_MAX = 64 * 1024 * 1024
 """Their bytes. A guess: four of the largest messages."""
 
 ANSWERED_MAX = 10_000
-"""Built-in requests that are remembered, so that a repeat is not answered twice."""
+"""Marks of built-in requests that are remembered, so that a repeat is not answered twice."""
 
 YIELD_EVERY = 16
 """Frames after which other work gets its turn: verifying this many takes about a millisecond."""
@@ -79,6 +95,28 @@ class _Verified:
 
     arrival: Arrival
     payload: bytes
+
+
+class _Allowance:
+    """How much of something may be under way."""
+
+    def __init__(self, items_max: int, bytes_max: int) -> None:
+        self._items, self._bytes = items_max, bytes_max
+
+    def enter(self, size_bytes: int) -> bool:
+        """Whether one more may begin; the last one may exceed the bytes."""
+        if self._items <= 0 or self._bytes <= 0:
+            return False
+        self._change(-1, -size_bytes)
+        return True
+
+    def leave(self, size_bytes: int) -> None:
+        """One that was let in has ended."""
+        self._change(1, size_bytes)
+
+    def _change(self, items: int, size_bytes: int) -> None:
+        self._items += items
+        self._bytes += size_bytes
 
 
 class Downstream:
@@ -132,7 +170,10 @@ class Downstream:
             items_max=LOOKUP_ITEMS_MAX,
             bytes_max=LOOKUP_BYTES_MAX,
         )
+        self._answers = _Allowance(ANSWERS_MAX, ANSWERS_BYTES_MAX)
+        self._rechecks = _Allowance(RECHECKS_MAX, RECHECKS_BYTES_MAX)
         self._ready: deque[_Verified] = deque()
+        self._ready_bytes = 0
         self._something_ready = asyncio.Event()
         self._room = asyncio.Event()
         self._room.set()
@@ -201,7 +242,10 @@ class Downstream:
 
     def _retry_with_fresh_record(self, known: Twin | None, arrival: Arrival, error: PeerError) -> None:
         """A twin may be new, or have changed its keys: ask once more before giving up (spec rmb 10.10)."""
-        self._tasks.create_task(self._try_with_fresh_record(known, arrival, error))
+        if self._rechecks.enter(arrival.size_bytes):
+            self._tasks.create_task(self._try_with_fresh_record(known, arrival, error))
+        else:
+            self._refused(error, arrival.envelope)
 
     async def _try_with_fresh_record(self, known: Twin | None, arrival: Arrival, error: PeerError) -> None:
         try:
@@ -213,10 +257,13 @@ class Downstream:
             self._refused(final, arrival.envelope)
         except RegistryUnavailable:
             self._refused(error, arrival.envelope)
+        finally:
+            self._rechecks.leave(arrival.size_bytes)
 
     def _add_ready(self, verified: _Verified) -> None:
         self._ready.append(verified)
-        if len(self._ready) >= READY_MAX:
+        self._ready_bytes += verified.arrival.size_bytes
+        if len(self._ready) >= READY_MAX or self._ready_bytes >= READY_BYTES_MAX:
             self._room.clear()
         self._something_ready.set()
 
@@ -225,6 +272,7 @@ class Downstream:
             await self._something_ready.wait()
             self._something_ready.clear()
             batch, self._ready = list(self._ready), deque()
+            self._ready_bytes = 0
             self._room.set()
             self._delivering = True
             await self._hand_over(batch)
@@ -302,10 +350,10 @@ class Downstream:
                 self._refused(_why_not_queued(envelope.request.command, outcome), envelope)
 
     def _answer_built_in(self, arrival: Arrival) -> None:
-        if arrival.marks[0] in self._answered:
+        if any(mark in self._answered for mark in arrival.marks):
             return
-        self._answered[arrival.marks[0]] = None
-        if len(self._answered) > ANSWERED_MAX:
+        self._answered.update(dict.fromkeys(arrival.marks))
+        while len(self._answered) > ANSWERED_MAX:
             del self._answered[next(iter(self._answered))]
         self._send_back(answer(arrival.envelope))
 
@@ -317,9 +365,20 @@ class Downstream:
             self._send_back(error_reply(about, error.code, str(error)))
 
     def _send_back(self, envelope: Envelope) -> None:
-        self._sender.submit(Draft(envelope, arrived=_nothing, failed=self._not_sent_back))
+        size_bytes = envelope.ByteSize()
+        if not self._answers.enter(size_bytes):
+            self.counts["answer dropped"] += 1
+            return
+        self._sender.submit(
+            Draft(
+                envelope,
+                arrived=lambda: self._answers.leave(size_bytes),
+                failed=lambda error: self._not_sent_back(error, size_bytes),
+            )
+        )
 
-    def _not_sent_back(self, error: RmbError) -> None:
+    def _not_sent_back(self, error: RmbError, size_bytes: int) -> None:
+        self._answers.leave(size_bytes)
         self.counts["answer not sent"] += 1
         event(_LOG, logging.DEBUG, "an answer could not be sent", reason=str(error))
 
@@ -332,7 +391,3 @@ def _why_not_queued(command: str, outcome: Outcome) -> PeerError:
     if outcome is Outcome.FULL:
         return ServiceQueueFull(command, LIST_ENTRIES_MAX)
     return PeerSideFailure("the request could not be queued for its service")
-
-
-def _nothing() -> None:
-    """The end of a message that nobody waits for."""

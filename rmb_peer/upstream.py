@@ -21,7 +21,7 @@ from rmb_peer.local.messages import (
 from rmb_peer.local.queues import DeadLetter, Delivery, LocalQueues, Taken, Waiting
 from rmb_peer.logs import event, get_logger
 from rmb_peer.protocol.address import Address
-from rmb_peer.protocol.envelope import Envelope
+from rmb_peer.protocol.envelope import Envelope, destination_of
 from rmb_peer.protocol.errors import BadRequest, MessageTooLarge, OtherError, RequestExpired, RmbError
 from rmb_peer.protocol.lifetime import (
     ERROR_LIFETIME_S,
@@ -54,11 +54,18 @@ _LOG = get_logger("gateway")
 
 @dataclass(frozen=True, slots=True)
 class _Outgoing:
-    """One taken item, ready to be sent."""
+    """One taken item, ready to be sent: for a request the destination and `once` are still missing."""
 
     taken: Taken
     request: OutgoingRequest | None
-    envelopes: list[Envelope]
+    envelope: Envelope
+    explains: bool = False
+    """Whether this only says why the real answer does not come."""
+
+    @property
+    def messages(self) -> int:
+        """How many are made from it."""
+        return 1 if self.request is None else len(self.request.destinations)
 
 
 class Upstream:
@@ -112,11 +119,15 @@ class Upstream:
         await self._queues.remember([self._waiting(plan) for plan in outgoing if plan.request is not None])
         count = 0
         for plan in outgoing:
-            self._send(plan)
-            count += len(plan.envelopes)
-            if count >= YIELD_EVERY:
-                count = 0
-                await asyncio.sleep(0)
+            ticket = Ticket(plan.taken.entry, plan.messages, self._conclusions)
+            for index in range(
+                plan.messages
+            ):  # each is made when there is room: `dst` may be long, and the payload too
+                await self._room.wait()
+                self._send(plan, ticket, index)
+                count += 1
+                if count % YIELD_EVERY == 0:
+                    await asyncio.sleep(0)
 
     def _read(self, taken: Taken) -> _Outgoing | None:
         try:
@@ -124,10 +135,12 @@ class Upstream:
                 return self._read_request(taken)
             return self._read_response(taken)
         except MalformedMessage as error:
-            self._refuse(taken, error, error.reply_to, error.reference)
-            if error.responds_to is not None:
-                self._tell_requester(error)
-        return None
+            if error.responds_to is None or error.responds_to[0].twin == 0:
+                self._refuse(taken, error, error.reply_to, error.reference)
+                return None
+            self._conclusions.bury(DeadLetter(taken.kind, taken.raw, str(error)))
+            receiver, uid = error.responds_to
+            return self._explanation(taken, receiver, uid, OtherError(f"the service's answer was unusable: {error}"))
 
     def _read_request(self, taken: Taken) -> _Outgoing | None:
         request = parse_request(taken.raw)
@@ -146,16 +159,15 @@ class Upstream:
             self._check_size(request.payload)
             base = self._request_envelope(request, uid, request.now_s or taken.found_since_s or 0)
         except RmbError as error:
-            self._refuse(taken, error, request.reply_to, request.reference)
+            if isinstance(error, RequestExpired) and taken.found_since_s is not None:
+                # An earlier run may have told of some destinations already: the same marks, so that nobody hears twice.
+                for index in range(len(request.destinations)):
+                    self._tell(request.reply_to, request.reference, error, _told_mark(taken, index))
+                self._refuse(taken, error, None, None)
+            else:
+                self._refuse(taken, error, request.reply_to, request.reference)
             return None
-        envelopes = []
-        for index, twin in enumerate(request.destinations):
-            envelope = Envelope()
-            envelope.CopyFrom(base)
-            envelope.destination.twin = twin
-            envelope.once = once_id(self._uid_key, taken.entry, index)
-            envelopes.append(envelope)
-        return _Outgoing(taken, request, envelopes)
+        return _Outgoing(taken, request, base)
 
     def _request_envelope(self, request: OutgoingRequest, uid: str, began_s: int) -> Envelope:
         envelope = Envelope(
@@ -183,19 +195,12 @@ class Upstream:
         try:
             if response.destination.twin == 0:
                 raise BadRequest("twin 0 is nobody: `dst` must be the `src` of the request")
-            self._check_size(response.payload)
             if envelope_ttl_s(envelope, int(self._wall_clock())) is None:
                 raise RequestExpired(f"response has expired: it is older than {cap(RESPONSE_LIFETIME_S)} seconds")
-        except MessageTooLarge as error:
-            # The requester waits for this answer: it hears why it does not come.
-            self._conclusions.bury(DeadLetter(taken.kind, taken.raw, str(error)))
-            envelope.ClearField("plain")
-            envelope.error.code = error.code
-            envelope.error.message = f"the service's answer was too large: {error}"
         except RmbError as error:
             self._refuse(taken, error, None, None)
             return None
-        return _Outgoing(taken, None, [envelope])
+        return _Outgoing(taken, None, envelope)
 
     def _response_envelope(self, response: OutgoingResponse) -> Envelope:
         envelope = Envelope(
@@ -221,34 +226,42 @@ class Upstream:
 
     def _waiting(self, plan: _Outgoing) -> Waiting:
         assert plan.request is not None
-        base = plan.envelopes[0]
         return Waiting(
-            uid=base.uid,
+            uid=plan.envelope.uid,
             reference=plan.request.reference,
             reply_to=plan.request.reply_to,
-            ttl_s=base.expiration,
+            ttl_s=plan.envelope.expiration,
             destinations=frozenset(plan.request.destinations),
         )
 
-    def _send(self, plan: _Outgoing) -> None:
-        ticket = Ticket(plan.taken.entry, len(plan.envelopes), self._conclusions)
-        for index, envelope in enumerate(plan.envelopes):
-            self._count(1, len(plan.taken.raw))
-            self._sender.submit(
-                Draft(
-                    envelope,
-                    arrived=lambda: self._ended(plan, ticket),
-                    failed=lambda error, index=index: self._failed(plan, ticket, index, error),  # type: ignore[misc]
-                )
+    def _send(self, plan: _Outgoing, ticket: Ticket, index: int) -> None:
+        envelope = plan.envelope
+        if plan.request is not None:
+            envelope = Envelope()
+            envelope.CopyFrom(plan.envelope)
+            envelope.destination.twin = plan.request.destinations[index]
+            envelope.once = once_id(self._uid_key, plan.taken.entry, index)
+        self._count(1, len(plan.taken.raw))
+        self._sender.submit(
+            Draft(
+                envelope,
+                arrived=lambda: self._ended(plan, ticket),
+                failed=lambda error: self._failed(plan, ticket, index, error),
             )
+        )
 
     def _failed(self, plan: _Outgoing, ticket: Ticket, index: int, error: RmbError) -> None:
         request = plan.request
         if request is not None:
-            mark = f"told:{plan.taken.entry}:{index}"
-            self._tell(request.reply_to, request.reference, error, mark)
+            self._tell(request.reply_to, request.reference, error, _told_mark(plan.taken, index))
         else:
             self._conclusions.bury(DeadLetter(plan.taken.kind, plan.taken.raw, str(error)))
+            if isinstance(error, MessageTooLarge) and not plan.explains:
+                receiver, uid = destination_of(plan.envelope), plan.envelope.uid
+                problem = MessageTooLarge(f"the service's answer was too large: {error}")
+                self._count(-1, -len(plan.taken.raw))
+                self._send(self._explanation(plan.taken, receiver, uid, problem), ticket, index)
+                return
         self._ended(plan, ticket)
 
     def _ended(self, plan: _Outgoing, ticket: Ticket) -> None:
@@ -274,21 +287,14 @@ class Upstream:
         value = local_error(reference, error.code, str(error))
         self._conclusions.tell(Delivery(reply_to, value, (mark,), TOLD_MARK_TTL_S))
 
-    def _tell_requester(self, problem: MalformedMessage) -> None:
-        """The requester waits for an answer that its service wrote in a form nobody can read."""
-        assert problem.responds_to is not None
-        receiver, uid = problem.responds_to
-        if receiver != Address(0):
-            error = OtherError(f"the service's answer was unusable: {problem}")
-            envelope = Envelope(uid=uid, expiration=ERROR_LIFETIME_S)
-            receiver.write_to(envelope.destination)
-            envelope.error.code, envelope.error.message = error.code, str(error)
-            self._sender.submit(Draft(envelope, arrived=_nothing, failed=_log_failure))
+    def _explanation(self, taken: Taken, receiver: Address, uid: str, error: RmbError) -> _Outgoing:
+        """In place of an answer that cannot be sent: the requester waits for it and hears why it does not come."""
+        envelope = Envelope(uid=uid, expiration=ERROR_LIFETIME_S, once=once_id(self._uid_key, taken.entry, 0))
+        receiver.write_to(envelope.destination)
+        envelope.error.code, envelope.error.message = error.code, str(error)
+        return _Outgoing(taken, None, envelope, explains=True)
 
 
-def _nothing() -> None:
-    """The end of a message that nobody waits for."""
-
-
-def _log_failure(error: RmbError) -> None:
-    event(_LOG, logging.WARNING, "an error could not be reported to its requester", reason=str(error))
+def _told_mark(taken: Taken, index: int) -> str:
+    """The mark of an error about one of the messages made from an entry."""
+    return f"told:{taken.entry}:{index}"

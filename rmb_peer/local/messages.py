@@ -14,6 +14,9 @@ from rmb_peer.protocol.address import TWIN_ID_MAX, Address
 from rmb_peer.protocol.errors import BadRequest
 
 API_VERSION = 1
+DESTINATIONS_MAX = 10_000
+"""Twins that one request may name. A guess, above any network of today; sending to this many takes about a second."""
+
 REPLY_LIST = keys.LOCAL_REPLIES
 
 _OWN_LISTS = (keys.LOCAL_REQUESTS, keys.LOCAL_REPLIES)
@@ -80,6 +83,8 @@ def parse_request(raw: bytes) -> OutgoingRequest:
         destinations = fields.get("dst")
         if not isinstance(destinations, list) or not destinations:
             raise BadRequest("`dst` must be a list of at least one twin id")
+        if len(destinations) > DESTINATIONS_MAX:
+            raise BadRequest(f"`dst` must name at most {DESTINATIONS_MAX} twins: send several requests")
         for twin in destinations:
             if type(twin) is not int or not 1 <= twin <= TWIN_ID_MAX:
                 raise BadRequest(f"`dst` must be a list of twin ids, each from 1 to {TWIN_ID_MAX}")

@@ -12,6 +12,7 @@ from typing import Any, TypeVar, cast
 
 from redis import exceptions
 from redis.asyncio import Redis
+from redis.asyncio.client import Pipeline
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
@@ -41,21 +42,27 @@ RETRY_DELAY_S_MAX = 2.0
 
 _AWAY = (exceptions.ConnectionError, exceptions.TimeoutError, TimeoutError)
 _PASSING_ERRORS = (
+    "ACL failure in script",
     "BUSY",
     "CLUSTERDOWN",
     "LOADING",
     "MASTERDOWN",
     "MISCONF",
-    "NOAUTH",
-    "NOPERM",
     "NOREPLICAS",
-    "OOM",
-    "READONLY",
     "UNBLOCKED",
     "WRONGTYPE",
 )
-"""First words of answers that change by themselves or by the operator's hand (full disk, full memory, a foreign key in
-the place of a list); until then the gateway waits and says so."""
+"""First words of answers that change by themselves or by the operator's hand (full disk, a foreign key in the place of
+a list); until then the gateway waits and says so."""
+
+_PASSING_CLASSES = (
+    exceptions.ClusterDownError,
+    exceptions.MasterDownError,
+    exceptions.NoPermissionError,
+    exceptions.OutOfMemoryError,
+    exceptions.ReadOnlyError,
+)
+"""The same, for answers of which the client turns the first word into a class."""
 
 T = TypeVar("T")
 
@@ -102,7 +109,7 @@ class RedisQueues:
                 for letter in letters:
                     fields = {"kind": letter.kind, "reason": letter.reason, "raw": letter.raw}
                     pipe.xadd(keys.DEAD, cast(Any, fields), maxlen=keys.DEAD_ENTRIES_MAX, approximate=True)
-                await pipe.execute()
+                await _execute(pipe)
 
         if letters:
             await self._until_done(once)
@@ -114,7 +121,7 @@ class RedisQueues:
             async with self._redis.pipeline(transaction=False) as pipe:
                 for request in waiting:
                     pipe.set(keys.BACKLOG_PREFIX + request.uid, backlog.encode(request), ex=request.ttl_s)
-                await pipe.execute()
+                await _execute(pipe)
 
         if waiting:
             await self._until_done(once)
@@ -223,7 +230,7 @@ class RedisQueues:
                 async with asyncio.timeout(limit_s):
                     result = await attempt()
             except (exceptions.RedisError, TimeoutError) as error:
-                if not isinstance(error, _AWAY) and not str(error).startswith(_PASSING_ERRORS):
+                if not isinstance(error, _AWAY + _PASSING_CLASSES) and not str(error).startswith(_PASSING_ERRORS):
                     raise
                 if not self._away:
                     event(_LOG, logging.WARNING, "the store is away, waiting for it", reason=str(error) or "no answer")
@@ -235,6 +242,13 @@ class RedisQueues:
                     event(_LOG, logging.WARNING, "the store is back")
                 self._away = False
                 return result
+
+
+async def _execute(pipe: Pipeline) -> None:
+    """Run a pipeline; its first error is raised as the store wrote it, without the client's words around it."""
+    for answer in await pipe.execute(raise_on_error=False):
+        if isinstance(answer, Exception):
+            raise answer
 
 
 async def connect(url: str) -> Redis:
@@ -258,8 +272,9 @@ async def connect(url: str) -> Redis:
         socket_connect_timeout=CONNECT_S_MAX,
     )
     try:
-        await cast(Awaitable[Any], redis.ping())
-    except exceptions.RedisError as error:
+        async with asyncio.timeout(ANSWER_S_MAX):
+            await cast(Awaitable[Any], redis.ping())
+    except (exceptions.RedisError, TimeoutError) as error:
         await redis.aclose()
-        raise ConnectionError(str(error)) from None
+        raise ConnectionError(str(error) or "it does not answer") from None
     return redis

@@ -15,6 +15,8 @@ local function pop(lists)
   end
 end
 
+redis.call("XLEN", KEYS[5]) -- fails if it is no stream, before anything is popped that could then go nowhere
+
 while sources[1] and #taken < count_max * 3 and bytes < bytes_max do
   local source = table.remove(sources, 1)
   local item = pop(source[2])

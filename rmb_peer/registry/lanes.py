@@ -109,10 +109,10 @@ class Lanes(Generic[Item]):
             await self._roomy.wait()
 
     async def _run(self, twin_id: int, lane: list[tuple[Item, int]]) -> None:
+        clock = asyncio.get_running_loop().time
+        until_s = clock() + self._patience_s
         outcome = await self._look_up(twin_id)
-        tries = int(self._patience_s / RETRY_S)
-        while isinstance(outcome, RegistryUnavailable) and tries > 0:
-            tries -= 1
+        while isinstance(outcome, RegistryUnavailable) and clock() < until_s:
             await asyncio.sleep(RETRY_S)
             outcome = await self._look_up(twin_id)
         del self._lanes[twin_id]

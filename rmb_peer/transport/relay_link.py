@@ -6,13 +6,13 @@ registries and Redis: it moves parcels and frames.
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from functools import partial
 from typing import Protocol, cast
 
 from websockets.asyncio.client import ClientConnection, connect
-from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus, InvalidURI
+from websockets.exceptions import ConnectionClosed, InvalidStatus, WebSocketException
 
 from rmb_peer import __version__
 from rmb_peer.logs import event, get_logger
@@ -82,6 +82,13 @@ class ParcelSource(Protocol):
     def link_changed(self, link: "RelayLink") -> None:
         """A link was connected or disconnected."""
         ...
+
+
+class _Connect(connect):
+    """Follows no redirects: our record names this relay, and the `Location` is the relay's to choose."""
+
+    def process_redirect(self, exc: Exception) -> Exception | str:
+        return exc
 
 
 class RelayLink:
@@ -160,14 +167,14 @@ class RelayLink:
                 if error.rcvd is not None and error.rcvd.code == SUPERSEDED:
                     self._report("another gateway with this identity took over", "stop one of the two")
                     self._backoff.raise_to(SUPERSEDED_RETRY_S)
-            except (OSError, TimeoutError, InvalidHandshake, InvalidURI) as error:
+            except (OSError, TimeoutError, WebSocketException) as error:
                 self._report("no connection to the relay", str(error) or type(error).__name__)
             if self._clock() - began_s > STABLE_S:
                 self._backoff.reset()
             await asyncio.sleep(self._backoff.next_s())
 
     async def _one_connection(self) -> None:
-        async with connect(
+        async with _Connect(
             f"{self.url}?{self._make_token()}",
             compression=None,  # payloads are encrypted; the Rust relay offers none (spec rmb appendix B)
             max_size=self._message_bytes_max,
@@ -181,12 +188,7 @@ class RelayLink:
             self._unconfirmed_bytes = self._sent_bytes = 0
             self._set_connected(True)
             try:
-                async with asyncio.TaskGroup() as tasks:
-                    tasks.create_task(self._read(socket))
-                    tasks.create_task(self._write(socket))
-                    tasks.create_task(self._beat(socket))
-            except BaseExceptionGroup as group:
-                raise group.exceptions[0] from None
+                await _until_one_fails(self._read(socket), self._write(socket), self._beat(socket))
             finally:
                 self._source.give_back(self._heartbeat.take_unconfirmed())
                 self._set_connected(False)
@@ -264,3 +266,19 @@ class RelayLink:
 
     def _report(self, text: str, reason: str) -> None:
         event(_LOG, logging.WARNING, text, relay=self.url, reason=reason)
+
+
+async def _until_one_fails(*parts: Coroutine[None, None, None]) -> None:
+    """Run endless parts together; the first error ends them all.
+
+    No task group: before Python 3.13 one that is ending with an error swallows a cancellation, and the link would dial
+    again instead of ending.
+    """
+    tasks = [asyncio.create_task(part) for part in parts]
+    try:
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        done.pop().result()
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)

@@ -1,13 +1,19 @@
 """`rmb-peer` as a process: wrong usage, missing parts, stopping, secrets."""
 
+import asyncio
 import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from rmb_peer.local import keys
+from rmb_peer.registry.lanes import LOOKUP_S_MAX
+from tests.support.gateways import request_json
 from tests.support.programs import GatewayProgram, RelayProgram, new_secret, running
 from tests.support.services import valkey
 
@@ -108,6 +114,28 @@ async def test_it_stops_even_if_its_store_is_gone(tmp_path: Path) -> None:
         os.kill(store.pid, signal.SIGKILL)
         await gateway.event("the store is away, waiting for it")
         assert await gateway.stop() == 0
+
+
+async def test_it_stops_even_if_its_registry_does_not_answer(tmp_path: Path) -> None:
+    """A look-up under way is given up at the end; its message goes out at the next start."""
+    relay = RelayProgram(tmp_path / "relay")
+    async with running(relay), valkey(tmp_path / "store", port=0) as (store, client):
+        gateway = GatewayProgram([relay.url], store.url, new_secret())
+        await gateway.start()
+        await gateway.connected()
+        os.kill(relay.pid, signal.SIGSTOP)
+        try:
+            redis: Any = client
+            await redis.lpush(keys.LOCAL_REQUESTS, request_json(4711))
+            async with asyncio.timeout(10.0):
+                while not await redis.exists(keys.OUTBOX):
+                    await asyncio.sleep(0.01)  # polls what another process does
+            began_s = time.monotonic()
+            assert await gateway.stop() == 0
+            assert time.monotonic() - began_s < LOOKUP_S_MAX - 2
+            assert await redis.xlen(keys.OUTBOX) == 1
+        finally:
+            os.kill(relay.pid, signal.SIGCONT)
 
 
 async def test_a_gateway_waits_for_its_relay(tmp_path: Path) -> None:

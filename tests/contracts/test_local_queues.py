@@ -3,7 +3,7 @@
 import asyncio
 import os
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, Protocol
@@ -11,7 +11,7 @@ from typing import Any, Protocol
 import pytest
 from redis.asyncio import Redis
 
-from rmb_peer.local import keys
+from rmb_peer.local import keys, redis_queues
 from rmb_peer.local.memory_queues import MemoryQueues
 from rmb_peer.local.queues import DeadLetter, Delivery, LocalQueues, Outcome, Waiting
 from rmb_peer.local.redis_queues import RedisQueues, connect
@@ -282,3 +282,66 @@ async def test_taking_many_large_items_stops_at_the_byte_limit(tmp_path: Path) -
     async with redis_setup(tmp_path) as (queues, programs):
         await programs.lpush(keys.LOCAL_REQUESTS, *(bytes(3 * 1024 * 1024) for _ in range(5)))
         assert [len(await queues.take(100)) for _ in range(2)] == [3, 2]
+
+
+@pytest.mark.parametrize("call", ["take", "bury", "remember", "deliver", "announce"])
+@pytest.mark.parametrize("refusal", ["full memory", "read-only", "no permission"])
+async def test_a_store_that_refuses_for_now_is_waited_for(tmp_path: Path, call: str, refusal: str) -> None:
+    """A store without memory, a replica or changed permissions are the operator's to mend; then the call happens."""
+    ways: dict[str, tuple[list[str], list[str]]] = {
+        "full memory": (["CONFIG", "SET", "maxmemory", "1"], ["CONFIG", "SET", "maxmemory", "0"]),
+        "read-only": (["REPLICAOF", "127.0.0.1", "1"], ["REPLICAOF", "NO", "ONE"]),
+        "no permission": (["ACL", "SETUSER", "default", "resetkeys"], ["ACL", "SETUSER", "default", "allkeys"]),
+    }
+    break_it, mend_it = ways[refusal]
+    async with valkey(tmp_path) as (server, client):
+        redis: Any = client
+        queues = RedisQueues(await connect(server.url), random_bytes=os.urandom)
+        await redis.lpush(keys.LOCAL_REQUESTS, b"1")
+        await redis.execute_command(*break_it)
+        calls: dict[str, Callable[[], Awaitable[object]]] = {
+            "take": lambda: queues.take(1),
+            "bury": lambda: queues.bury([DeadLetter("request", b"1", "why")]),
+            "remember": lambda: queues.remember([Waiting("u", None, "ret", 60, frozenset())]),
+            "deliver": lambda: queues.deliver([Delivery("list", b"1", ("m",), 60)]),
+            "announce": lambda: queues.announce({"twin": "1"}),
+        }
+        attempt = asyncio.ensure_future(calls[call]())
+        async with asyncio.timeout(10.0):
+            while not (queues._away or attempt.done()):
+                await asyncio.sleep(0.002)  # polls what another task sets
+            await redis.execute_command(*mend_it)
+            await attempt
+        await queues.close()
+
+
+async def test_an_outbox_of_the_wrong_type_costs_no_item(tmp_path: Path) -> None:
+    """While a foreign key stands in the place of the outbox, items stay in their list."""
+    async with valkey(tmp_path) as (server, client):
+        redis: Any = client
+        queues = RedisQueues(await connect(server.url), random_bytes=os.urandom)
+        queues._outbox_may_hold_more = False  # the first look into the outbox went well
+        await redis.set(keys.OUTBOX, "foreign")
+        await redis.lpush(keys.LOCAL_REQUESTS, b"1", b"2")
+        taking = asyncio.create_task(queues.take(10))
+        async with asyncio.timeout(10.0):
+            while not queues._away:
+                await asyncio.sleep(0.002)  # polls what another task sets
+            assert await redis.llen(keys.LOCAL_REQUESTS) == 2
+            await redis.delete(keys.OUTBOX)
+            assert [item.raw for item in await taking] == [b"1", b"2"]
+        await queues.close()
+
+
+async def test_something_that_does_not_answer_is_no_store(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A port that accepts connections and says nothing is an error, not an endless wait."""
+    monkeypatch.setattr(redis_queues, "ANSWER_S_MAX", 0.1)
+
+    async def say_nothing(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read()
+        writer.close()
+
+    async with await asyncio.start_server(say_nothing, "127.0.0.1", 0) as server, asyncio.timeout(10.0):
+        port = server.sockets[0].getsockname()[1]
+        with pytest.raises(ConnectionError, match="does not answer"):
+            await connect(f"redis://127.0.0.1:{port}")

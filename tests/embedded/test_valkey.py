@@ -50,6 +50,21 @@ async def test_a_killed_server_is_started_again(tmp_path: Path) -> None:
         await keeper
 
 
+async def test_a_server_that_died_is_not_started_again_after_the_end(tmp_path: Path) -> None:
+    """When a supervisor ends server and program together, `keep_running` ends too and leaves no server behind."""
+    server = await EmbeddedValkey.start(tmp_path)
+    assert server._process is not None
+    keeper = asyncio.create_task(server.keep_running())
+    server._process.terminate()
+    await server._process.wait()
+    for _ in range(5):
+        await asyncio.sleep(0)  # the keeper sees it and pauses before it starts another one
+    await server.stop()
+    async with asyncio.timeout(10.0):
+        await keeper
+    assert await server._ask(b"PING") is None
+
+
 async def test_a_server_left_behind_is_stopped_first(tmp_path: Path) -> None:
     """The server of a program that was killed makes room for ours, with everything it was told."""
     program = f"""

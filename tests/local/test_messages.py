@@ -155,3 +155,13 @@ def test_wrong_types_are_refused_with_a_name(fields: dict[str, Any]) -> None:
             parse(raw)
         except MalformedMessage as error:
             assert "`" in str(error)
+
+
+def test_the_number_of_destinations_is_limited() -> None:
+    """At the limit a request is read, one above it is refused with what to do instead."""
+    most = messages.DESTINATIONS_MAX
+    assert len(messages.parse_request(request_json(*[1] * most)).destinations) == most
+    with pytest.raises(MalformedMessage, match="at most 10000 twins: send several requests"):
+        messages.parse_request(request_json(*[1] * (most + 1)))
+    assert validator("local_request").is_valid(json.loads(request_json(*[1] * most)))
+    assert not validator("local_request").is_valid(json.loads(request_json(*[1] * (most + 1))))

@@ -6,6 +6,7 @@ from http import HTTPStatus
 
 import pytest
 
+from rmb_peer import upstream
 from rmb_peer.local import keys
 from rmb_peer.protocol.heartbeat import Rhythm
 from rmb_peer.registry.memory import MemoryRegistry
@@ -143,6 +144,23 @@ async def test_the_window_bounds_what_is_under_way() -> None:
         relay.connections[a.twin.id].transport.resume_reading()
         for _ in range(3 * relay_link.WINDOW_PARCELS):
             await b.popped("msgbus.test.echo")
+
+
+async def test_a_request_to_many_does_not_fill_the_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Copies for further destinations are made when there is room, and all of them arrive."""
+    monkeypatch.setattr(upstream, "IN_FLIGHT_ENTRIES_MAX", 20)
+    async with scripted_relay() as relay, two_nodes(relay.url) as (a, b):
+        relay.connections[a.twin.id].transport.pause_reading()
+        a.request(*[b.twin.id] * 50)
+        await a.until(lambda: a.pool._links[0].unconfirmed >= 20)
+        for _ in range(100):
+            await asyncio.sleep(0)
+        assert a.upstream.in_flight == 20
+        relay.connections[a.twin.id].transport.resume_reading()
+        for _ in range(50):
+            await b.popped("msgbus.test.echo")
+        await a.until_idle()
+        assert not a.memory.outbox
 
 
 async def test_superseded_gateways_do_not_evict_each_other_all_the_time() -> None:

@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 
 from rmb_peer.local import keys
+from rmb_peer.local.messages import local_error
+from rmb_peer.local.queues import Delivery, Taken
 from rmb_peer.protocol.twin import Twin
 from rmb_peer.registry.base import RegistryUnavailable
 from rmb_peer.registry.memory import MemoryRegistry
@@ -183,6 +185,63 @@ async def test_requester_hears_of_an_unusable_answer(changes: dict[str, Any]) ->
         await b.until_idle()
         assert [letter.kind for letter in b.memory.dead] == ["response"]
         assert not b.memory.outbox
+
+
+async def test_requester_hears_of_an_unusable_answer_although_the_gateway_was_killed() -> None:
+    """The service's answer stays in the outbox until the error about it has arrived."""
+    async with scripted_relay() as relay, two_nodes(relay.url) as (a, b):
+        a.request(b.twin.id)
+        request = await b.popped("msgbus.test.echo")
+        relay.connections[b.twin.id].transport.pause_reading()
+        b.respond(request, dat="a b")
+        await b.until(lambda: b.memory.dead)
+        await b.until(lambda: b.pool._links[0].unconfirmed)
+        await b.conclusions.flush()
+        assert len(b.memory.outbox) == 1
+        relay.connections[b.twin.id].transport.resume_reading()
+        await b.until_idle()
+        assert not b.memory.outbox
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"dat": base64.b64encode(bytes(100_001)).decode()},
+        {"dat": base64.b64encode(bytes(99_950)).decode()},  # fits, but not with its envelope
+        {"shm": "x" * 100_000},
+        {"err": {"code": 1, "message": "x" * 100_000}},
+    ],
+)
+async def test_requester_hears_of_an_answer_over_the_limit(changes: dict[str, Any]) -> None:
+    """Whatever makes it too large, the requester does not wait in vain, and the answer is kept."""
+    registry = MemoryRegistry()
+    async with (
+        scripted_relay() as relay,
+        running_node(registry, [relay.url]) as a,
+        running_node(registry, [relay.url], message_bytes_max=100_000) as b,
+    ):
+        answer = await respond_badly(relay, a, b, **changes)
+        assert answer["err"]["code"] == 413
+        assert answer["err"]["message"].startswith("the service's answer was too large: message of 100")
+        await b.until_idle()
+        assert [letter.kind for letter in b.memory.dead] == ["response"]
+        assert not b.memory.outbox
+
+
+async def test_nobody_is_told_twice_of_an_expired_request() -> None:
+    """A gateway killed after it told and before it forgot finds the request, expired, and tells only the others."""
+    registry = MemoryRegistry()
+    async with scripted_relay() as relay, running_node(registry, [relay.url], wait_connected=False) as a:
+        began_s = int(time.time()) - 100
+        found = Taken("7-0", "request", request_json(1, 2, now=began_s, exp=50), found_since_s=began_s)
+        a.memory.outbox["7-0"] = found
+        a.conclusions.tell(Delivery("my-ret", local_error("my-ref", 103, "told"), ("told:7-0:1",), 60))
+        await a.conclusions.flush()
+        await a.upstream.handle([found])
+        await a.conclusions.flush()
+        assert [(await a.popped("my-ret"))["err"]["code"] for _ in range(2)] == [103, 102]
+        assert not a.memory.lists["my-ret"]
+        assert not a.memory.outbox
 
 
 @pytest.mark.parametrize("dst", ["nonsense", "-1", "4294967296", "", 5, None, "0"])

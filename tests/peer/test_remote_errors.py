@@ -1,18 +1,22 @@
 """What happens to envelopes that must not be believed, and what their senders hear (C 16, 18, 19; spec rmb 2.5)."""
 
+import asyncio
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import pytest
 
+from rmb_peer import downstream
 from rmb_peer.arrivals import CLOCK_SKEW_S_MAX, LIFETIME_S_ACCEPTED
 from rmb_peer.local import keys
+from rmb_peer.local.queues import Delivery, Outcome
 from rmb_peer.protocol.challenge import challenge
 from rmb_peer.protocol.lifetime import LIFETIME_S_MAX
 from rmb_peer.protocol.pb.envelope_pb2 import Envelope
+from rmb_peer.protocol.twin import Twin
 from rmb_peer.registry.memory import MemoryRegistry
 from tests.support.direct_peer import DirectPeer, direct_peer
 from tests.support.gateways import Node, new_identity, running_node
@@ -286,6 +290,16 @@ async def test_rmb_version() -> None:
         assert payload == b'"0.1.0"'
 
 
+async def test_a_repeated_built_in_request_is_answered_once() -> None:
+    """A request that was sent again after a crash, signed anew, gets one answer like any other."""
+    async with scene() as s:
+        for tags in ("first", "signed anew"):
+            await s.peer.send(s.peer.request(s.node.twin.id, "rmb.version", b"", once=bytes(16), tags=tags))
+        await s.nothing_reached_a_service()
+        await s.node.until(lambda: s.node.pool.idle)
+        assert [envelope.source.twin for envelope in s.relay.received].count(s.node.twin.id) == 1
+
+
 async def test_a_full_service_list_is_answered() -> None:
     """Nothing is trimmed silently: the requester hears 429, and the list keeps what it has."""
     async with scene() as s:
@@ -338,3 +352,75 @@ async def test_envelopes_of_other_implementations_verify(changes: dict[str, Any]
         request = await s.node.popped("msgbus.test.echo")
         assert request["tag"] == changes.get("tags")
         assert request["shm"] == changes.get("schema")
+
+
+async def test_answers_that_cannot_leave_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A relay that sends and does not read cannot fill the memory with errors; what is answered later is answered."""
+    monkeypatch.setattr(downstream, "ANSWERS_MAX", 10)
+    async with scene() as s:
+        s.relay.connections[s.node.twin.id].transport.pause_reading()
+        for _ in range(25):
+            await s.peer.send(unknown_built_in(s))
+        await s.node.until(lambda: s.node.downstream.counts["UnknownBuiltin"] == 25)
+        assert s.node.downstream.counts["answer dropped"] == 15
+        s.relay.connections[s.node.twin.id].transport.resume_reading()
+        for _ in range(10):
+            await s.peer.receive()
+        await s.node.until(lambda: s.node.pool.idle)
+        await s.peer.send(unknown_built_in(s))
+        await s.peer.receive()
+
+
+async def test_answers_are_bounded_by_their_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Requests with a huge uid make huge errors."""
+    monkeypatch.setattr(downstream, "ANSWERS_BYTES_MAX", 1000)
+    async with scene() as s:
+        s.relay.connections[s.node.twin.id].transport.pause_reading()
+        for number in range(3):
+            await s.peer.send(s.peer.request(s.node.twin.id, "rmb.unknown", b"%d" % number, uid="u" * 2000))
+        await s.node.until(lambda: s.node.downstream.counts["UnknownBuiltin"] == 3)
+        assert s.node.downstream.counts["answer dropped"] == 2
+        s.relay.connections[s.node.twin.id].transport.resume_reading()
+        await s.peer.receive()
+
+
+async def test_messages_that_wait_for_a_fresh_record_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """While the registry is slow, bad signatures beyond a number are refused by the record at hand."""
+    monkeypatch.setattr(downstream, "RECHECKS_MAX", 5)
+    async with scene() as s:
+        answering = asyncio.Event()
+
+        async def slow(twin_id: int) -> Twin | None:
+            await answering.wait()
+            return await s.registry.get(twin_id)
+
+        monkeypatch.setattr(s.node.cache, "refresh", slow)
+        for _ in range(8):
+            await s.peer.send(changed(s))
+        await s.node.until(lambda: s.node.downstream.counts["InvalidSignature"] == 3)
+        answering.set()
+        await s.node.until(lambda: s.node.downstream.counts["InvalidSignature"] == 8)
+        await s.nothing_reached_a_service()
+
+
+async def test_messages_that_wait_for_the_store_are_bounded_by_their_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """While the store is away, large messages wait in the sockets and not all in memory; then all are delivered."""
+    monkeypatch.setattr(downstream, "READY_BYTES_MAX", 10_000)
+    monkeypatch.setattr(downstream, "BATCH_FRAMES", 1)
+    async with scene() as s:
+        await s.nothing_reached_a_service()  # now the peer is known, and nothing waits for a look-up
+        back, deliver = asyncio.Event(), s.node.queues.deliver
+
+        async def away(deliveries: Sequence[Delivery]) -> list[Outcome]:
+            await back.wait()
+            return list(await deliver(deliveries))
+
+        monkeypatch.setattr(s.node.queues, "deliver", away)
+        for _ in range(20):
+            await s.peer.send(s.peer.request(s.node.twin.id, "test.echo", bytes(5000)))
+        await s.node.until(lambda: not s.node.downstream._room.is_set())
+        await s.node.until(lambda: len(s.node.pool.inbox) > 10)
+        assert s.node.downstream._ready_bytes < 20_000
+        back.set()
+        for _ in range(20):
+            await s.node.popped("msgbus.test.echo")

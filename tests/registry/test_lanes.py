@@ -160,6 +160,25 @@ async def test_patience_asks_again() -> None:
             assert isinstance(outcome, Twin)
 
 
+async def test_patience_counts_the_time_that_look_ups_take(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A registry that does not answer at all uses patience up as quickly as one that says no at once."""
+    monkeypatch.setattr("rmb_peer.registry.lanes.RETRY_S", 0.001)
+    async with asyncio.TaskGroup() as tasks:
+        directory, released = Directory(9), asyncio.Queue[Outcome]()
+        directory.gates[9] = asyncio.Event()
+        lanes: Lanes[str] = Lanes(
+            directory,
+            lambda _, outcome: released.put_nowait(outcome),
+            tasks.create_task,
+            lookup_s_max=0.1,
+            patience_s=0.15,
+        )
+        lanes.put(9, "x", 1)
+        async with asyncio.timeout(5):
+            assert isinstance(await released.get(), RegistryUnavailable)
+        assert directory.asked[9] <= 2
+
+
 @settings(max_examples=100, deadline=None)
 @given(st.lists(st.tuples(st.integers(1, 3), st.sampled_from(["put", "open", "shut"])), max_size=40))
 def test_order_per_destination_is_kept(steps: list[tuple[int, str]]) -> None:
