@@ -120,10 +120,8 @@ class Upstream:
         count = 0
         for plan in outgoing:
             ticket = Ticket(plan.taken.entry, plan.messages, self._conclusions)
-            for index in range(
-                plan.messages
-            ):  # each is made when there is room: `dst` may be long, and the payload too
-                await self._room.wait()
+            for index in range(plan.messages):
+                await self._room.wait()  # each is made when there is room: `dst` may be long, and the payload too
                 self._send(plan, ticket, index)
                 count += 1
                 if count % YIELD_EVERY == 0:
