@@ -39,7 +39,7 @@ from rmb_peer.registry.lanes import Lanes
 from rmb_peer.registry.lanes import Outcome as LookupOutcome
 from rmb_peer.registry.lookup import TwinLookup
 from rmb_peer.sender import Draft, Sender
-from rmb_peer.transport.inbox import Inbox
+from rmb_peer.transport.inbox import Inbox, Received
 
 BATCH_FRAMES = 256
 """Frames examined before the results are pushed. A guess: as many as one take of the other direction."""
@@ -63,8 +63,9 @@ RECHECKS_MAX = 1024
 RECHECKS_BYTES_MAX = 64 * 1024 * 1024
 """Their bytes: four of the largest messages."""
 
-LOOK_UP_PATIENCE_S = 30.0
-"""How long a message waits for a registry that is away. A guess: a restart takes less."""
+LOOK_UP_PATIENCE_S = 20.0
+"""How long a message waits for a registry that is away. A guess: a restart takes less. Together with one last look-up
+it is well below the 40 s in which a relay wants its ping answered (spec rmb 5.7, `protocol/held_pongs.py`)."""
 
 LOOKUP_ITEMS_MAX = 10_000
 """Messages that wait for look-ups of their senders. A guess: as many as one service list may hold."""
@@ -90,11 +91,20 @@ class RefreshingTwinLookup(TwinLookup, Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class _Claimed:
+    """A message as it came: nobody has checked yet whether its source wrote it. `done`: see `Received`."""
+
+    arrival: Arrival
+    done: Callable[[], None]
+
+
+@dataclass(frozen=True, slots=True)
 class _Verified:
-    """A message that really is from its source, and its payload in clear."""
+    """A message that really is from its source, and its payload in clear. `done`: see `Received`."""
 
     arrival: Arrival
     payload: bytes
+    done: Callable[[], None]
 
 
 class _Allowance:
@@ -162,7 +172,7 @@ class Downstream:
         self._conclusions = conclusions
         self._tasks = tasks
         self._wall_clock = wall_clock
-        self._lanes: Lanes[Arrival] = Lanes(
+        self._lanes: Lanes[_Claimed] = Lanes(
             cache,
             self._known,
             tasks.create_task,
@@ -200,13 +210,15 @@ class Downstream:
                 if count % YIELD_EVERY == 0:
                     await asyncio.sleep(0)
 
-    def _arrived(self, frame: bytes) -> None:
+    def _arrived(self, frame: Received) -> None:
         try:
-            arrival = examine(frame, self._twin_id, int(self._wall_clock()))
+            arrival = examine(frame.data, self._twin_id, int(self._wall_clock()))
         except (MessageExpired, ClockSkew) as error:
             self._refused(error, error.about)
+            frame.done()
         except PeerError as error:
             self._refused(error, None)
+            frame.done()
         else:
             event(
                 _LOG,
@@ -218,45 +230,51 @@ class Downstream:
                 bytes=arrival.size_bytes,
             )
             if arrival.source.twin:
-                self._lanes.submit(arrival.source.twin, arrival, arrival.size_bytes)
+                self._lanes.submit(arrival.source.twin, _Claimed(arrival, frame.done), arrival.size_bytes)
             else:  # an error of the relay: counts only if somebody waits for its uid
-                self._add_ready(_Verified(arrival, b""))
+                self._add_ready(_Verified(arrival, b"", frame.done))
 
-    def _known(self, arrival: Arrival, twin: LookupOutcome) -> None:
-        envelope = arrival.envelope
+    def _known(self, claimed: _Claimed, twin: LookupOutcome) -> None:
+        arrival = claimed.arrival
         if twin is None:
-            self._retry_with_fresh_record(None, arrival, UnknownSender(arrival.source.twin))
+            self._retry_with_fresh_record(None, claimed, UnknownSender(arrival.source.twin))
         elif isinstance(twin, RegistryUnavailable):
             self.counts["registry unavailable"] += 1
             reason = f"the sender, twin {arrival.source.twin}, could not be looked up: {twin}"
-            self._conclusions.bury(DeadLetter("received", envelope.SerializeToString(), reason))
+            self._conclusions.bury(DeadLetter("received", arrival.envelope.SerializeToString(), reason))
+            claimed.done()
         else:
             try:
-                self._add_ready(self._verify(twin, arrival))
+                self._add_ready(self._verify(twin, claimed))
             except (InvalidSignature, CannotDecrypt, SenderHasNoPublicKey) as error:
-                self._retry_with_fresh_record(twin, arrival, error)
+                self._retry_with_fresh_record(twin, claimed, error)
 
-    def _verify(self, twin: Twin, arrival: Arrival) -> _Verified:
-        verify_envelope(arrival.envelope, twin.account)
-        return _Verified(arrival, open_payload(arrival.envelope, self._encryption, twin.public_key))
+    def _verify(self, twin: Twin, claimed: _Claimed) -> _Verified:
+        envelope = claimed.arrival.envelope
+        verify_envelope(envelope, twin.account)
+        return _Verified(claimed.arrival, open_payload(envelope, self._encryption, twin.public_key), claimed.done)
 
-    def _retry_with_fresh_record(self, known: Twin | None, arrival: Arrival, error: PeerError) -> None:
+    def _retry_with_fresh_record(self, known: Twin | None, claimed: _Claimed, error: PeerError) -> None:
         """A twin may be new, or have changed its keys: ask once more before giving up (spec rmb 10.10)."""
-        if self._rechecks.enter(arrival.size_bytes):
-            self._tasks.create_task(self._try_with_fresh_record(known, arrival, error))
+        if self._rechecks.enter(claimed.arrival.size_bytes):
+            self._tasks.create_task(self._try_with_fresh_record(known, claimed, error))
         else:
-            self._refused(error, arrival.envelope)
+            self._refused(error, claimed.arrival.envelope)
+            claimed.done()
 
-    async def _try_with_fresh_record(self, known: Twin | None, arrival: Arrival, error: PeerError) -> None:
+    async def _try_with_fresh_record(self, known: Twin | None, claimed: _Claimed, error: PeerError) -> None:
+        arrival = claimed.arrival
         try:
             twin = await self._cache.refresh(arrival.source.twin)
             if twin is None or (known and (twin.account, twin.public_key) == (known.account, known.public_key)):
                 raise error
-            self._add_ready(self._verify(twin, arrival))
+            self._add_ready(self._verify(twin, claimed))
         except PeerError as final:
             self._refused(final, arrival.envelope)
+            claimed.done()
         except RegistryUnavailable:
             self._refused(error, arrival.envelope)
+            claimed.done()
         finally:
             self._rechecks.leave(arrival.size_bytes)
 
@@ -293,6 +311,8 @@ class Downstream:
         outcomes = await self._queues.deliver([delivery for _, delivery in deliveries])
         for (message, delivery), outcome in zip(deliveries, outcomes, strict=True):
             self._handed_over(message, delivery, outcome)
+        for message in batch:
+            message.done()
 
     def _for_service(self, message: _Verified) -> Delivery | None:
         arrival, envelope = message.arrival, message.arrival.envelope

@@ -9,16 +9,20 @@ import logging
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from functools import partial
-from typing import Protocol, cast
+from itertools import count
+from typing import Any, Protocol, cast
 
 from websockets.asyncio.client import ClientConnection, connect
+from websockets.client import ClientProtocol
 from websockets.exceptions import ConnectionClosed, InvalidStatus, WebSocketException
+from websockets.frames import Frame, Opcode
 
 from rmb_peer import __version__
 from rmb_peer.logs import event, get_logger
 from rmb_peer.protocol.backoff import Backoff
 from rmb_peer.protocol.heartbeat import Heartbeat, LinkDead, Rhythm
-from rmb_peer.transport.inbox import Inbox
+from rmb_peer.protocol.held_pongs import HeldPongs
+from rmb_peer.transport.inbox import Inbox, Received
 from rmb_peer.transport.tcp import arriving_at, limit_unsent, silent_s
 
 WINDOW_PARCELS = 1024
@@ -82,6 +86,29 @@ class ParcelSource(Protocol):
     def link_changed(self, link: "RelayLink") -> None:
         """A link was connected or disconnected."""
         ...
+
+
+class _Connection(ClientConnection):
+    """Leaves the answering of pings to the link; the library's own protocol would answer each when it reads it.
+
+    Attributes:
+        on_ping: called with the number of messages that came before the ping, and its payload.
+    """
+
+    def __init__(self, protocol: ClientProtocol, **options: Any) -> None:
+        super().__init__(protocol, **options)
+        self.on_ping: Callable[[int, bytes], None] = lambda messages_before, payload: None
+        self._messages = 0
+        self._recv_frame = protocol.recv_frame
+        protocol.recv_frame = self._frame_came  # type: ignore[method-assign]
+
+    def _frame_came(self, frame: Frame) -> None:
+        if frame.opcode is Opcode.PING:
+            self.on_ping(self._messages, bytes(frame.data))
+            return
+        self._recv_frame(frame)
+        if frame.fin and frame.opcode in (Opcode.BINARY, Opcode.TEXT, Opcode.CONT):
+            self._messages += 1
 
 
 class _Connect(connect):
@@ -182,26 +209,31 @@ class RelayLink:
             open_timeout=DIAL_S_MAX,
             close_timeout=1.0,
             user_agent_header=f"rmb-peer/{__version__}",
+            create_connection=_Connection,
         ) as socket:
+            pongs = HeldPongs()
+            cast(_Connection, socket).on_ping = partial(self._pinged, pongs)
             limit_unsent(socket.transport)
             self._heartbeat = Heartbeat(self._clock(), RHYTHM)
             self._unconfirmed_bytes = self._sent_bytes = 0
             self._set_connected(True)
             try:
-                await _until_one_fails(self._read(socket), self._write(socket), self._beat(socket))
+                await _until_one_fails(self._read(socket, pongs), self._write(socket), self._beat(socket, pongs))
             finally:
                 self._source.give_back(self._heartbeat.take_unconfirmed())
                 self._set_connected(False)
 
-    async def _read(self, socket: ClientConnection) -> None:
-        while True:
+    async def _read(self, socket: ClientConnection, pongs: HeldPongs) -> None:
+        for number in count(1):
             frame = await socket.recv()
             self._heartbeat.heard(self._clock())
+            done = partial(self._dealt_with, pongs, number)
             if isinstance(frame, str):
                 event(_LOG, logging.WARNING, "invalid message payload type", code=100, relay=self.url)
+                done()
             else:
                 self._reading_held_up = not self._inbox.has_room()
-                await self._inbox.put(frame)
+                await self._inbox.put(Received(frame, done))
                 self._reading_held_up = False
 
     async def _write(self, socket: ClientConnection) -> None:
@@ -225,10 +257,12 @@ class RelayLink:
                 self._beat_soon.set()
             await self._wake.wait()
 
-    async def _beat(self, socket: ClientConnection) -> None:
-        """Send the pings that are due; a task of its own, because the writer may wait for a slow line."""
+    async def _beat(self, socket: ClientConnection, pongs: HeldPongs) -> None:
+        """Send the pings and pongs that are due; a task of its own, because the writer may wait for a slow line."""
         while True:
             self._beat_soon.clear()
+            for payload in pongs.take_answerable():
+                await socket.pong(payload)
             now_s = self._clock()
             heard_s = self._heartbeat.heard_at
             transport = socket.transport
@@ -242,6 +276,17 @@ class RelayLink:
                 pong = cast("asyncio.Future[float]", await socket.ping(ping))
                 pong.add_done_callback(partial(self._ponged, self._heartbeat, ping))
             await self._wait_beat(self._heartbeat.deadline() - now_s)
+
+    def _pinged(self, pongs: HeldPongs, messages_before: int, payload: bytes) -> None:
+        self._heartbeat.heard(self._clock())
+        pongs.pinged(messages_before, payload)
+        if pongs.answerable():
+            self._beat_soon.set()
+
+    def _dealt_with(self, pongs: HeldPongs, number: int) -> None:
+        pongs.dealt_with(number)
+        if pongs.answerable():
+            self._beat_soon.set()
 
     def _ponged(self, heartbeat: Heartbeat[Parcel], ping: bytes, pong: "asyncio.Future[float]") -> None:
         if pong.cancelled() or pong.exception() is not None:

@@ -119,6 +119,22 @@ async def test_a_killed_gateway_finishes_what_it_had_taken(tmp_path: Path) -> No
             await asyncio.sleep(0.01)  # polls a real process
 
 
+async def test_a_killed_receiver_loses_nothing_and_doubles_nothing(tmp_path: Path) -> None:
+    """SIGKILL of the receiving gateway, three times while messages pour in: each reaches its service exactly once."""
+    async with network(tmp_path, SR25519, ED25519) as net:
+        a, b = net.sites
+        count = 3000
+        await a.redis.lpush("msgbus.system.local", *(request_json(b.twin, ref=str(n), exp=300) for n in range(count)))
+        for kill in range(1, 4):
+            while await b.redis.llen("msgbus.test.echo") < kill * 300:
+                await asyncio.sleep(0.001)  # polls real processes
+            await b.gateway.kill()
+            await b.gateway.start()
+        requests = await b.pop_all(count, "msgbus.test.echo")
+        assert len({request["ref"] for request in requests}) == count
+        assert await b.redis.llen("msgbus.test.echo") == 0
+
+
 @pytest.mark.parametrize("size", [64 * 1024, 4 * 1024 * 1024])
 async def test_large_payloads_cross(tmp_path: Path, size: int) -> None:
     """Every byte arrives, both ways."""

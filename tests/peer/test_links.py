@@ -2,15 +2,21 @@
 
 import asyncio
 import base64
+import os
+import time
+from collections.abc import Sequence
 from http import HTTPStatus
 
 import pytest
 
 from rmb_peer import upstream
 from rmb_peer.local import keys
+from rmb_peer.local.memory_queues import MemoryQueues
+from rmb_peer.local.queues import Delivery, Outcome
 from rmb_peer.protocol.heartbeat import Rhythm
 from rmb_peer.registry.memory import MemoryRegistry
 from rmb_peer.transport import relay_link
+from tests.support.direct_peer import direct_peer
 from tests.support.gateways import request_json, running_node, two_nodes
 from tests.support.scripted_relay import scripted_relay
 from tests.support.slow_line import slow_line
@@ -161,6 +167,43 @@ async def test_a_request_to_many_does_not_fill_the_memory(monkeypatch: pytest.Mo
             await b.popped("msgbus.test.echo")
         await a.until_idle()
         assert not a.memory.outbox
+
+
+class GatedQueues(MemoryQueues):
+    """A store that takes nothing until it is told to."""
+
+    def __init__(self) -> None:
+        super().__init__(now=time.monotonic, random_bytes=os.urandom)
+        self.gate = asyncio.Event()
+
+    async def deliver(self, deliveries: Sequence[Delivery]) -> list[Outcome]:
+        if deliveries:
+            await self.gate.wait()
+        return await super().deliver(deliveries)
+
+
+async def test_a_ping_is_answered_when_the_messages_before_it_are_safe() -> None:
+    """The relay hears "read" only of what a crash can no longer lose; what is refused counts as dealt with."""
+    registry, queues = MemoryRegistry(), GatedQueues()
+    async with (
+        scripted_relay() as relay,
+        running_node(registry, [relay.url], queues=queues) as b,
+        direct_peer(registry, relay.url) as peer,
+    ):
+        socket = relay.connections[b.twin.id]
+        async with asyncio.timeout(5):
+            await (await socket.ping(b"idle"))
+        await socket.send(b"noise")
+        async with asyncio.timeout(5):
+            await (await socket.ping(b"after noise"))
+        await relay.deliver(b.twin.id, peer.request(b.twin.id, "test.echo", b"1"))
+        pong = await socket.ping(b"after a message")
+        await relay.deliver(b.twin.id, peer.request(b.twin.id, "test.echo", b"2"))
+        await b.until(lambda: b.downstream._delivering)
+        assert not pong.done()  # type: ignore[attr-defined]
+        queues.gate.set()
+        async with asyncio.timeout(5):
+            await pong
 
 
 async def test_superseded_gateways_do_not_evict_each_other_all_the_time() -> None:

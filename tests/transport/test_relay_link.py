@@ -106,7 +106,7 @@ async def test_an_end_that_meets_a_lost_connection_is_an_end(monkeypatch: pytest
         link = new_link(relay.url)
         running = asyncio.create_task(link.run())
 
-        async def break_and_end(_: object) -> None:
+        async def break_and_end(*_: object) -> None:
             asyncio.get_running_loop().call_soon(running.cancel)
             raise ConnectionResetError
 

@@ -1,0 +1,45 @@
+"""When a ping of the relay may be answered: once every message that came before it has been dealt with.
+
+A relay of ours forgets what it delivered when a ping that it sent afterwards is answered (`heartbeat`). Answered at
+once, as WebSocket libraries do, the pong says "read from the socket"; a gateway that is killed then loses what it had
+read. Held back until the messages are in the lists of the local programs, it says "safe". Other relays do not mind.
+
+Pure: the driver reports messages and pings in the order in which they came, and sends the pongs.
+"""
+
+from collections import deque
+
+PINGS_HELD_MAX = 16
+"""Pings kept; of more only the latest are answered, as RFC 6455, 5.5.3, allows. Ours come one at a time."""
+
+
+class HeldPongs:
+    """The pings of one connection that wait for an answer. Messages are numbered from 1."""
+
+    def __init__(self) -> None:
+        """Begin with a connection that was just made."""
+        self._done_up_to = 0
+        self._done_beyond: set[int] = set()
+        self._pings: deque[tuple[int, bytes]] = deque(maxlen=PINGS_HELD_MAX)
+
+    def pinged(self, messages_before: int, payload: bytes) -> None:
+        """A ping came, after this many messages."""
+        self._pings.append((messages_before, payload))
+
+    def dealt_with(self, number: int) -> None:
+        """A message has been delivered, or it is settled that it will not be. Any order; each number once."""
+        self._done_beyond.add(number)
+        while self._done_up_to + 1 in self._done_beyond:
+            self._done_up_to += 1
+            self._done_beyond.remove(self._done_up_to)
+
+    def answerable(self) -> bool:
+        """Whether `take_answerable` would return anything."""
+        return bool(self._pings) and self._pings[0][0] <= self._done_up_to
+
+    def take_answerable(self) -> list[bytes]:
+        """The payloads of the pings that may be answered now, oldest first; each is returned once."""
+        payloads = []
+        while self.answerable():
+            payloads.append(self._pings.popleft()[1])
+        return payloads
