@@ -1,1 +1,1 @@
-"""The pure parts of remaphore: grammar, wire format, rules. No network, no clock, no files, no randomness of their own."""
+"""The pure parts of remaphore: grammar, wire format, rules. No network, clock, files or randomness of their own."""

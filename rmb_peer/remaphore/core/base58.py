@@ -1,7 +1,7 @@
 """Base58 as keys and signatures are written (spec remaphore 19): Bitcoin's alphabet, no checksum.
 
-Decoding never fails: a bad character anywhere gives the empty value, which then fails as a key or signature. The cost is
-quadratic, so callers bound the length first (W3).
+Decoding never fails: a bad character anywhere gives the empty value, which then fails as a key or signature. The cost
+is quadratic, so callers bound the length first (W3).
 """
 
 ALPHABET = b"123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz"

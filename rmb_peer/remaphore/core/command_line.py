@@ -101,7 +101,9 @@ def parse(flags: Sequence[Flag], argv: Sequence[str], before: Parsed | None = No
 
 
 def _default(flag: Flag) -> Value:
-    return {"switch": False, "string": "", "duration": 0, "whole": 0}[flag.kind] if flag.default == "" else flag.default
+    if flag.default != "" or flag.kind == "string":
+        return flag.default
+    return False if flag.kind == "switch" else 0
 
 
 def _switch(flag: Flag, value: str) -> bool:

@@ -153,7 +153,7 @@ def split_list(text: str) -> list[str]:
 
 def _masked(text: str, chars_min: int) -> str:
     """Without words that are long enough to be what must not be shown, and without control characters."""
-    words = re.sub(r"[1-9A-Za-z]{%d,}" % chars_min, "***", text)
+    words = re.sub(rf"[1-9A-Za-z]{{{chars_min},}}", "***", text)
     return "".join(character if character.isprintable() or character == "\t" else "?" for character in words)
 
 

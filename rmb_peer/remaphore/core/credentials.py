@@ -1,4 +1,4 @@
-"""A NATS credentials file: a user's token and the seed that signs for it, each in an armoured block (spec remaphore 17).
+"""A NATS credentials file: a user's token and the seed that signs for it, in armoured blocks (spec remaphore 17).
 
 Written here because the client library reads for ever in a file that has no such block.
 """

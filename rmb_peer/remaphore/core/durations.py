@@ -64,7 +64,8 @@ def _nanoseconds(whole: str, fraction: str, unit_ns: int) -> int:
     if len(digits) > _DIGITS_MAX:
         return _NS_MAX + 2  # out of range, whatever the sign
     fraction = fraction[:_DIGITS_MAX]
-    return int(digits or "0") * unit_ns + int(fraction or "0") * unit_ns // 10 ** len(fraction)
+    scale: int = 10 ** len(fraction)
+    return int(digits or "0") * unit_ns + int(fraction or "0") * unit_ns // scale
 
 
 def seconds(duration_ns: int) -> float:

@@ -1,4 +1,4 @@
-"""The memory of messages that were handled, against replays within the time window (W11). Bounded, and it fails closed."""
+"""The memory of messages that were handled, against replays within the time window (W11). Bounded; fails closed."""
 
 import hashlib
 import heapq
