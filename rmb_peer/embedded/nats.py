@@ -1,6 +1,6 @@
 """A NATS server with JetStream in a data folder: started, watched, and stopped with us.
 
-It listens on a loopback port; what it stores is in the folder. A lock on the folder keeps a second program out; a server
+It listens on a loopback port and stores in the folder. A lock on the folder keeps a second program out; a server
 that a killed program left behind is stopped first. This module refuses to know what is published.
 """
 

@@ -28,7 +28,7 @@ DEFAULT_SUBJECT = "remaphore"
 EXAMPLE_SKEW_NS = 5_000_000_000  # what `-C` prints (R19)
 
 _SECRET_CHARS_MIN = 16
-"""Where a private key may stand, longer words are masked: they may be a part of one."""
+"""Words of this length or more are masked where a private key, or a part of one, may stand."""
 
 _BLANKS = re.compile(r"[ \t]+")
 
@@ -84,7 +84,7 @@ def _section(
         return _identity_line
     if name == "peers":
         return _peer_line
-    shown = _masked(name, _SECRET_CHARS_MIN)
+    shown = _masked(name)
     if current is not _general_line:
         raise BadConfig(f"unknown section [ {shown} ] in line {number}: only Identities and Peers are known")
     draft.warnings.append(f"line {number}: unknown section [ {shown} ]; the lines below it count as general settings")
@@ -101,7 +101,7 @@ def _general_line(draft: _Draft, line: str, number: int) -> None:
     elif key == "default_identity":
         draft.default_identity = base58.decode(to_bytes(value), PUBLIC_CHARS_MAX)
         if len(draft.default_identity) != PUBLIC_BYTES:
-            raise BadConfig(f"invalid public key: {_masked(value, PUBLIC_CHARS_MAX + 1)}")
+            raise BadConfig(f"invalid public key: {_masked(value)}")
     elif key == "allow_skew":
         try:
             draft.allow_skew_ns = durations.parse(value)
@@ -110,7 +110,7 @@ def _general_line(draft: _Draft, line: str, number: int) -> None:
     elif key in ("credentials", "subject", "destination"):
         draft.values[key] = value
     else:
-        draft.warnings.append(f"line {number}: unknown key {_masked(key, _SECRET_CHARS_MIN)!r}, ignored")
+        draft.warnings.append(f"line {number}: unknown key {_masked(key)!r}, ignored")
 
 
 def _identity_line(draft: _Draft, line: str, number: int) -> None:
@@ -118,10 +118,10 @@ def _identity_line(draft: _Draft, line: str, number: int) -> None:
     if len(fields) < 3:
         if len(fields) == 2 and len(fields[1]) >= _SECRET_CHARS_MIN:
             raise BadConfig("not valid permissions: ")
-        raise BadConfig(f'bad format: "{_masked(line, _SECRET_CHARS_MIN)}"')
+        raise BadConfig(f'bad format: "{_masked(line)}"')
     public = base58.decode(to_bytes(fields[0]), PUBLIC_CHARS_MAX)
     if len(public) != PUBLIC_BYTES:
-        raise BadConfig(f'bad public key: "{_masked(fields[0], PUBLIC_CHARS_MAX + 1)}"')
+        raise BadConfig(f'bad public key: "{_masked(fields[0])}"')
     private = base58.decode(to_bytes(fields[1]), PRIVATE_CHARS_MAX)
     if len(private) != PRIVATE_BYTES:
         raise BadConfig(f"bad private key: of identity {fields[0]}")
@@ -142,7 +142,7 @@ def _peer_line(draft: _Draft, line: str, number: int) -> None:
 
 def _verbs(text: str) -> tuple[bytes, ...]:
     if not (len(text) > 1 and text.startswith("[") and text.endswith("]")):
-        raise BadConfig(f"not valid permissions: {_masked(text, _SECRET_CHARS_MIN)}")
+        raise BadConfig(f"not valid permissions: {_masked(text)}")
     return tuple(to_bytes(verb) for verb in split_list(lower(text[1:-1])))
 
 
@@ -151,10 +151,10 @@ def split_list(text: str) -> list[str]:
     return [entry for entry in map(trim, text.split(",")) if entry]
 
 
-def _masked(text: str, chars_min: int) -> str:
+def _masked(text: str, chars_min: int = _SECRET_CHARS_MIN) -> str:
     """Without words that are long enough to be what must not be shown, and without control characters."""
-    words = re.sub(rf"[1-9A-Za-z]{{{chars_min},}}", "***", text)
-    return "".join(character if character.isprintable() or character == "\t" else "?" for character in words)
+    shown = "".join(character if character.isprintable() or character == "\t" else "?" for character in text)
+    return re.sub(rf"[^ \t]{{{chars_min},}}", "***", shown)
 
 
 def _finish(draft: _Draft) -> Settings:
