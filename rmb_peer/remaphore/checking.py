@@ -18,7 +18,7 @@ from rmb_peer.remaphore.kept import JETSTREAM_S, ask
 from rmb_peer.remaphore.links import Connection, Denied, Dialer, LinkError, Lost
 from rmb_peer.remaphore.patience import UNREACHABLE_S
 
-ANSWER_S = 2.0
+ANSWER_S = 1.5
 """How long peers are waited for; a guess."""
 CLOCK_DOUBT = 0.5
 """From this part of `allow_skew` on, the offset of a clock is worth a warning."""
@@ -142,12 +142,15 @@ async def _clocks(report: Report, connection: Connection, settings: Settings, pa
     sent_ns = time.time_ns()
     encoded = sign(identity, draft, sent_ns)
     offsets: dict[bytes, int] = {}
+    complete = asyncio.Event()
 
     def arrived(reply: bytes) -> None:
         received_ns = time.time_ns()
         with suppress(Refused):
             message = open_reply(settings, reply, received_ns)
             offsets.setdefault(message.sender, message.time_ns - (sent_ns + received_ns) // 2)
+            if len(offsets) >= len({peer.public for peer in settings.peers}):
+                complete.set()
 
     try:
         await connection.subscribe(subjects.reply_subject(settings.subject, encoded), arrived)
@@ -157,7 +160,9 @@ async def _clocks(report: Report, connection: Connection, settings: Settings, pa
         report.fail(f"may not publish messages: {error}")
         return
     report.ok("may publish messages")
-    await asyncio.wait({connection.lost}, timeout=ANSWER_S)
+    with suppress(TimeoutError):
+        async with asyncio.timeout(ANSWER_S):
+            await connection.or_lost(complete.wait())
     if not offsets:
         report.warn(
             "clocks not compared: no peer answered. None is receiving, or its clock is off by more than allow_skew"

@@ -265,6 +265,10 @@ async def _run(what: Locking, program: str, held: Lock, lease: Lease, notes: Not
         "REMAPHORE_LOCK_TOKEN": str(held.revision),
         "REMAPHORE_LOCK_LEASE": durations.show(what.lease_s * durations.NS_PER_S),
     }
+    loop = asyncio.get_running_loop()
+    forwarding = _Forwarding()
+    for number in _FORWARDED:
+        loop.add_signal_handler(number, forwarding.signal, number)
     try:
         process = await asyncio.create_subprocess_exec(
             *what.command,
@@ -273,12 +277,38 @@ async def _run(what: Locking, program: str, held: Lock, lease: Lease, notes: Not
             start_new_session=True,
             preexec_fn=functools.partial(end_with_parent, signal.SIGKILL),  # without us nobody renews
         )
+        forwarding.to(process.pid)
+        return await _until_ended(what, held, lease, process)
     except (OSError, ValueError) as error:
         notes.error(f"{what.command[0]}: {error}")
         return EXIT_NOT_FOUND
-    loop = asyncio.get_running_loop()
-    for number in _FORWARDED:
-        loop.add_signal_handler(number, kill_session, process.pid, number)
+    finally:
+        for number in _FORWARDED:
+            loop.remove_signal_handler(number)
+
+
+class _Forwarding:
+    """Hands signals on to the command, also those that came before it had started."""
+
+    def __init__(self) -> None:
+        self._pid: int | None = None
+        self._early: list[int] = []
+
+    def to(self, pid: int) -> None:
+        """From now on to this session."""
+        self._pid = pid
+        for number in self._early:
+            kill_session(pid, number)
+
+    def signal(self, number: int) -> None:
+        """A signal has come."""
+        if self._pid is None:
+            self._early.append(number)
+        else:
+            kill_session(self._pid, number)
+
+
+async def _until_ended(what: Locking, held: Lock, lease: Lease, process: asyncio.subprocess.Process) -> int:
     ended = asyncio.ensure_future(process.wait())
     try:
         why = await _hold(held, lease, process, ended)
@@ -286,9 +316,8 @@ async def _run(what: Locking, program: str, held: Lock, lease: Lease, notes: Not
         if not ended.done():
             kill_session(process.pid)
         await asyncio.wait({ended})
-        for number in _FORWARDED:
-            loop.remove_signal_handler(number)
     if why:
+        held.revision = 0  # nothing to give back
         raise LinkError(f"lock {what.name} is lost: {why}; the command was stopped")
     code = ended.result()
     return code if code >= 0 else 128 - code

@@ -5,26 +5,36 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from rmb_peer.remaphore import execute
+from rmb_peer.remaphore import cli, execute
 from rmb_peer.remaphore.core import configuration, program, replies
 from rmb_peer.remaphore.core.filters import Filter
 from rmb_peer.remaphore.core.wire import Message
 from tests.support.processes import Ended, environment
-from tests.support.remaphore import COMMAND, Running, nats
+from tests.support.remaphore import Running, nats
 from tests.support.remaphore_vectors import VECTORS, ids, public, settings
 
 TIME_NS = 1_700_000_000_999_999_999
+Run = Callable[..., Ended]
 STAMP = re.compile(r"^[0-9]{4}/[0-9]{2}/[0-9]{2} [0-9]{2}:[0-9]{2}:[0-9]{2} ")
 
 
-def run(*arguments: str, **variables: str) -> Ended:
-    done = subprocess.run([*COMMAND, *arguments], capture_output=True, env=environment(**variables), timeout=30)
-    return Ended(done.returncode, done.stdout, done.stderr.decode())
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Run:
+    """The command in this process."""
+
+    def run_here(*arguments: str) -> Ended:
+        monkeypatch.setattr(sys, "argv", ["remaphore", *arguments])
+        code = cli.main()
+        out, err = capfd.readouterr()
+        return Ended(code, out.encode(), err)
+
+    return run_here
 
 
 # --- exec -------------------------------------------------------------------------------------------------------------
@@ -113,8 +123,24 @@ def first_line(err: str) -> str:
     return STAMP.sub("", err.split("\n")[0])
 
 
-async def test_every_command_line_of_the_vectors(tmp_path: Path) -> None:
+def needs_server(case: dict[str, Any]) -> bool:
+    return any(re.search(r"(alpha|bravo)\.conf", word) for word in case["args"])
+
+
+@pytest.mark.parametrize(
+    "case", [c for c in VECTORS["cli"]["cases"] if not needs_server(c)], ids=lambda c: " ".join(c["args"])
+)
+def test_command_lines_without_a_server(run: Run, case: dict[str, Any]) -> None:
     """Exit code, first line on standard error, and an empty standard output, as the Go program has them."""
+    ended = run(*case["args"])
+    assert (ended.code, first_line(ended.err), ended.out == b"") == (
+        case["exit"], case["stderr_first_line"], case["stdout_empty"],
+    )  # fmt: skip
+
+
+async def test_command_lines_with_a_server(tmp_path: Path) -> None:
+    """The same for command lines that reach NATS, as processes."""
+    cases = [case for case in VECTORS["cli"]["cases"] if needs_server(case)]
     two_at_a_time = asyncio.Semaphore(2)  # short -t values: the processes must not starve each other
 
     async def one(number: int, case: dict[str, Any], url: str) -> tuple[Any, ...]:
@@ -128,17 +154,16 @@ async def test_every_command_line_of_the_vectors(tmp_path: Path) -> None:
         return ended.code, first_line(ended.err).replace(f"{tmp_path}/{number}-", ""), ended.out == b""
 
     async with nats(tmp_path) as server:
-        ended = await asyncio.gather(*(one(n, case, server.url) for n, case in enumerate(VECTORS["cli"]["cases"])))
-    wanted = [(case["exit"], case["stderr_first_line"], case["stdout_empty"]) for case in VECTORS["cli"]["cases"]]
-    assert [(case["args"], *got) for case, got in zip(VECTORS["cli"]["cases"], ended, strict=True)] == [
-        (case["args"], *want) for case, want in zip(VECTORS["cli"]["cases"], wanted, strict=True)
+        ended = await asyncio.gather(*(one(n, case, server.url) for n, case in enumerate(cases)))
+    assert [(case["args"], *got) for case, got in zip(cases, ended, strict=True)] == [
+        (case["args"], case["exit"], case["stderr_first_line"], case["stdout_empty"]) for case in cases
     ]
 
 
 # --- without a server -------------------------------------------------------------------------------------------------
 
 
-def test_the_example_configuration() -> None:
+def test_the_example_configuration(run: Run) -> None:
     """-C prints one that parses, wins over other mistakes, and has a new key each time."""
     one, other = run("-C", "-r", "-s"), run("-C")
     assert (one.code, one.err) == (0, "")
@@ -148,7 +173,7 @@ def test_the_example_configuration() -> None:
     assert configuration.parse(other.out)[0].identities != ours.identities
 
 
-def test_new_keys_are_lines_that_can_be_pasted() -> None:
+def test_new_keys_are_lines_that_can_be_pasted(run: Run) -> None:
     """The identity line and the peer line belong together and are accepted."""
     made = run("keys", "new", "-D", "com.example.x", "-v", "ping,Deploy")
     identity, peer = [line for line in made.out.decode().splitlines() if not line.startswith("#")]
@@ -182,7 +207,7 @@ def test_new_keys_are_lines_that_can_be_pasted() -> None:
         (["--durable"], "needs -u or -v"),
     ],
 )
-def test_usage_errors_end_with_2(arguments: list[str], text: str) -> None:
+def test_usage_errors_end_with_2(run: Run, arguments: list[str], text: str) -> None:
     """One line that says what to do, and never a traceback."""
     ended = run(*arguments)
     assert ended.code == 2
@@ -192,7 +217,7 @@ def test_usage_errors_end_with_2(arguments: list[str], text: str) -> None:
 
 
 @pytest.mark.parametrize("command", [["-h"], ["wait", "-h"], ["lock", "-h"], ["keys", "new", "-h"], ["check", "-h"]])
-def test_help_is_no_error(command: list[str]) -> None:
+def test_help_is_no_error(run: Run, command: list[str]) -> None:
     """The usage text goes to standard error, and the exit code is 0."""
     ended = run(*command)
     assert ended.code == 0
@@ -202,7 +227,7 @@ def test_help_is_no_error(command: list[str]) -> None:
 @pytest.mark.parametrize(
     ("mode", "warns"), [(0o600, False), (0o640, False), (0o644, True), (0o660, True), (0o666, True), (0o604, True)]
 )
-def test_a_configuration_that_others_can_read(tmp_path: Path, mode: int, warns: bool) -> None:
+def test_a_configuration_that_others_can_read(run: Run, tmp_path: Path, mode: int, warns: bool) -> None:
     """It holds private keys: the group may read it, everybody else is worth a warning (W17)."""
     path = tmp_path / "x.conf"
     path.write_text(VECTORS["configs"]["alpha"])
@@ -234,7 +259,7 @@ def test_little_is_imported(tmp_path: Path, arguments: list[str], without: tuple
 
 
 @pytest.mark.parametrize("value", ["nats://h:notaport", "http://h", "nats://user:hunter2@h:99999"])
-def test_bad_servers_end_with_3(tmp_path: Path, value: str) -> None:
+def test_bad_servers_end_with_3(run: Run, tmp_path: Path, value: str) -> None:
     """With the library's form of the text, and without the password."""
     path = tmp_path / "x.conf"
     path.write_text(VECTORS["configs"]["alpha"].replace("nats://127.0.0.1:4222", value))

@@ -42,8 +42,8 @@ async def test_upload_and_download_word_for_word(tmp_path: Path) -> None:
     bucket, programs = tmp_path / "bucket", tmp_path / "bin"
     bucket.mkdir()
     programs.mkdir()
-    aws = '#!/bin/sh\n[ "$1 $2" = "s3 cp" ] || exit 9\nfrom=${3#s3://bucket/}; to=${4#s3://bucket/}\n'
-    aws += f'[ "$4" = "$to" ] && cp {bucket}/"$from" "$to" || cp "$from" {bucket}/"${{to:-$from}}"\n'
+    aws = '#!/bin/sh\n[ "$1 $2" = "s3 cp" ] || exit 9\n'  # a folder is bucket enough here
+    aws += f'if [ "$3" = s3://bucket/ ]; then cp {bucket}/"$4" "$4"; else cp "$3" {bucket}/"$3"; fi\n'
     remaphore = f'#!/bin/sh\nexec {shlex.quote(sys.executable)} -m rmb_peer.remaphore -c "$CONFIG" "$@"\n'
     for name, script in (("aws", aws), ("remaphore", remaphore)):
         (programs / name).write_text(script)
@@ -64,7 +64,7 @@ async def test_upload_and_download_word_for_word(tmp_path: Path) -> None:
             )
 
         downloaders = [
-            await shell(node, "remaphore -u upload_done && aws s3 cp s3://bucket/ bigfile".replace("/ ", "/bigfile "))
+            await shell(node, "remaphore -u upload_done && aws s3 cp s3://bucket/ bigfile")
             for node in ("down.one", "down.two")
         ]
         for downloader in downloaders:
@@ -123,9 +123,11 @@ async def test_a_silent_responder_is_waited_for_until_the_end(tmp_path: Path) ->
     async with nats(tmp_path) as server:
         nodes = Nodes(tmp_path, server.url, ["a", "b", "silent"])
         responder = await (await nodes.start("b")).ready()
-        ended = await nodes.run("a", "-r", "-t", "1500ms")
-        assert (ended.code, ended.out) == (0, b"b,0,NO_DATA\n")
-        assert (await nodes.run("a", "-r", "-t", "300ms", "-D", "silent")).code == 1
+        some, none = await asyncio.gather(
+            nodes.run("a", "-r", "-t", "1500ms"), nodes.run("a", "-r", "-t", "500ms", "-D", "silent")
+        )
+        assert (some.code, some.out) == (0, b"b,0,NO_DATA\n")
+        assert (none.code, none.out) == (1, b"")
         await responder.kill()
 
 
@@ -147,7 +149,7 @@ async def test_an_answer_that_is_too_large_is_cut_and_marked(tmp_path: Path) -> 
 
 
 async def test_a_late_joiner_with_and_without_durable(tmp_path: Path) -> None:
-    """A kept message is found by whoever asks for its value, as often as asked; without --durable on both sides it is not."""
+    """A kept message is found as often as it is asked for; without --durable on both sides it is not."""
     async with nats(tmp_path) as server:
         nodes = Nodes(tmp_path, server.url, [A, B, C])
         assert (await nodes.run(A, "-s", "-u", "plain")).code == 0
@@ -271,7 +273,7 @@ async def test_replays_copies_and_hostile_destinations_are_refused(tmp_path: Pat
 
 
 async def test_hostile_answers_are_not_printed(tmp_path: Path) -> None:
-    """Ordinary messages, strangers and repeats on the subject of the answers do not count and do not end the request."""
+    """Ordinary messages, strangers and repeats on the subject of the answers neither count nor end the request."""
     async with nats(tmp_path) as server:
         nodes = Nodes(tmp_path, server.url, [A, B, "stranger"])
         nodes.names = [A, B]
@@ -369,21 +371,18 @@ async def test_a_server_that_is_killed_and_comes_back(tmp_path: Path) -> None:
         await responder.kill()
 
 
-@pytest.mark.parametrize("login", ["", "eve:wrong@", "token@"])
+@pytest.mark.parametrize("login", ["", "eve:wrong@"])
 async def test_a_refused_login_ends_at_once(tmp_path: Path, login: str) -> None:
     """Sender and receiver end with 3 and the reason, without the password, and without spinning (W2)."""
     async with nats(tmp_path, settings="authorization: { user: u, password: p }") as server:
         nodes = Nodes(tmp_path, server.url.replace("//", f"//{login}"), [A, B])
         started = time.monotonic()
-        ended = await asyncio.gather(
-            nodes.run(A, "-s", "x"), nodes.run(A, "-r", "x"), nodes.run(B), nodes.run(B, "-t", "20s")
-        )
+        ended = await asyncio.gather(nodes.run(A, "-s", "x"), nodes.run(A, "-r", "x"), nodes.run(B, "-t", "20s"))
     assert time.monotonic() - started < 9  # the limit of an unreachable server is 10 s
     for end in ended:
         assert end.code == 3
         assert "authorization violation" in end.err
         assert "wrong" not in end.err
-        assert "token" not in end.err
 
 
 async def test_refused_publish_and_subscribe_are_errors(tmp_path: Path) -> None:
@@ -436,10 +435,10 @@ async def test_one_of_several_servers_is_enough(tmp_path: Path) -> None:
 
 
 async def test_a_time_limit_ends_receiver_and_command(tmp_path: Path) -> None:
-    """At the end of -t the command and its children are killed, the answer is sent, and the exit code says it was handled."""
+    """At the end of -t the command and its children are killed, and what was said so far is the answer."""
     async with nats(tmp_path) as server:
         nodes = Nodes(tmp_path, server.url, [A, B])
-        receiver = await (await nodes.start(B, "-t", "3s", "sh", "-c", "echo begun; sleep 60; echo never")).ready()
+        receiver = await (await nodes.start(B, "-t", "2s", "sh", "-c", "echo begun; sleep 60; echo never")).ready()
         ended = await nodes.run(A, "-r", "-t", "20s", "-D", B)
         assert (ended.code, ended.out) == (0, f"{B},-1,begun\n".encode())
         assert (await receiver.end(timeout_s=5)).code == 0
