@@ -124,7 +124,7 @@ def _identity_line(draft: _Draft, line: str, number: int) -> None:
         raise BadConfig(f'bad public key: "{_masked(fields[0])}"')
     private = base58.decode(to_bytes(fields[1]), PRIVATE_CHARS_MAX)
     if len(private) != PRIVATE_BYTES:
-        raise BadConfig(f"bad private key: of identity {fields[0]}")
+        raise BadConfig(f"bad private key: the second word of line {number}")
     verbs = _verbs(fields[2])
     derived = bytes(SigningKey(private[:PUBLIC_BYTES]).verify_key)
     draft.identities.append(Identity(public, private, verbs, consistent=derived == public == private[PUBLIC_BYTES:]))
