@@ -178,15 +178,14 @@ class EmbeddedNats:
             port, pid = int(old["port"]), int((self.folder / "nats.pid").read_text())
         except (OSError, ValueError, KeyError):
             return
+        if (await _info(port)).get("server_name") != old["server_name"]:
+            return  # nobody, or somebody else: the process id may be anybody's by now
         loop = asyncio.get_running_loop()
         until = loop.time() + STOP_S_MAX
-        while (await _info(port)).get("server_name") == old["server_name"]:
+        os.kill(pid, signal.SIGTERM)
+        while _runs(pid):  # it may go on writing after it has closed its port
             if loop.time() > until:
                 raise EmbeddedServerFailed(f"a nats left behind in {self.folder} does not stop: end it by hand")
-            try:
-                os.kill(pid, signal.SIGTERM)
-            except (ProcessLookupError, PermissionError):
-                return
             await asyncio.sleep(_POLL_S)
 
     def _last_words(self) -> str:
@@ -194,6 +193,18 @@ class EmbeddedNats:
             return " ".join((self.folder / "nats.log").read_text(errors="replace").split("\n")[-4:]).strip()
         except OSError as error:
             return str(error)
+
+
+def _runs(pid: int) -> bool:
+    """Whether a process goes on; one that has ended but has not been waited for by its parent does not."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return not Path("/proc/self").exists()  # without /proc the signal has said enough
 
 
 def _binary() -> str:

@@ -9,7 +9,7 @@ import asyncio
 import json
 import random
 from collections import Counter
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import Any, TypeVar
 from urllib.parse import unquote
 
@@ -40,6 +40,14 @@ REFUSALS_MAX = 2
 
 _LOGIN_WORDS = ("authorization violation", "authentication", "authorization failed")
 _DIAL_ERRORS = (OSError, nats.errors.Error, TimeoutError, ValueError, EOFError)
+
+
+def _dial_errors(url: str) -> tuple[type[Exception], ...]:
+    if not url.startswith(("ws://", "wss://")):
+        return _DIAL_ERRORS
+    import aiohttp  # the library has imported it, too: WebSockets go through it
+
+    return (*_DIAL_ERRORS, aiohttp.ClientError)
 
 
 class LinkError(Exception):
@@ -99,7 +107,7 @@ class Connection:
             LinkError: the credentials cannot be used.
             OSError, nats.errors.Error, TimeoutError, ValueError, EOFError: it did not work this time.
         """
-        await self.client.connect(
+        connecting = self.client.connect(
             servers=[url],
             allow_reconnect=False,
             connect_timeout=CONNECT_S,  # type: ignore[arg-type] # any number of seconds works
@@ -110,6 +118,7 @@ class Connection:
             error_cb=self._on_error,
             closed_cb=self._on_closed,
         )
+        await _apart(connecting)
         self._up = True
 
     async def _on_error(self, error: Exception) -> None:
@@ -145,7 +154,7 @@ class Connection:
             Lost: the connection has ended.
         """
         try:
-            await self.client.publish(subject, payload)
+            await _apart(self.client.publish(subject, payload))
         except nats.errors.MaxPayloadError as error:
             raise LinkError(str(error)) from None
         except (nats.errors.ConnectionClosedError, nats.errors.OutboundBufferLimitError, OSError):
@@ -163,7 +172,7 @@ class Connection:
             handle(message.data)
 
         try:
-            await self.client.subscribe(subject, cb=on_message)
+            await _apart(self.client.subscribe(subject, cb=on_message))
         except nats.errors.BadSubjectError as error:
             raise LinkError(str(error)) from None
         except (nats.errors.ConnectionClosedError, OSError):
@@ -204,16 +213,29 @@ class Connection:
         except (nats.errors.ConnectionClosedError, nats.errors.OutboundBufferLimitError, OSError):
             raise Lost(self.why_lost) from None
         finally:
-            task.cancel()
-            await asyncio.wait({task})
+            if not task.done():
+                task.cancel()
+                task.add_done_callback(lambda ended: ended.cancelled() or ended.exception())  # as in _apart
 
     async def close(self) -> None:
         """Close; what was published before is written first. Closing twice is harmless."""
         try:
             async with asyncio.timeout(CLOSE_S):
-                await self.client.close()
-        except (OSError, TimeoutError):
+                await _apart(self.client.close())
+        except (OSError, TimeoutError, nats.errors.Error):
             return  # it is gone, which is what was wanted
+
+
+async def _apart(call: Coroutine[Any, Any, T]) -> T:
+    """Await a call of the library in a task of its own: it swallows cancellations, which must reach us all the same."""
+    task = asyncio.ensure_future(call)
+    try:
+        await asyncio.wait({task})
+        return task.result()
+    finally:
+        if not task.done():
+            task.cancel()
+            task.add_done_callback(lambda ended: ended.cancelled() or ended.exception())  # nobody asks any more
 
 
 class _Login:
@@ -283,7 +305,7 @@ class Dialer:
         try:
             async with asyncio.timeout(2 * CONNECT_S):
                 await connection.open(url, _Login(self._credentials_path, optional="@" in url))
-        except _DIAL_ERRORS as error:
+        except _dial_errors(url) as error:
             await connection.close()
             self._note_failure(url, error)
             return None
