@@ -12,6 +12,7 @@ import secrets
 import shutil
 import signal
 import sysconfig
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO, Self
 
@@ -182,7 +183,8 @@ class EmbeddedNats:
             return  # nobody, or somebody else: the process id may be anybody's by now
         loop = asyncio.get_running_loop()
         until = loop.time() + STOP_S_MAX
-        os.kill(pid, signal.SIGTERM)
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGTERM)
         while _runs(pid):  # it may go on writing after it has closed its port
             if loop.time() > until:
                 raise EmbeddedServerFailed(f"a nats left behind in {self.folder} does not stop: end it by hand")

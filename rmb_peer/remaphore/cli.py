@@ -69,8 +69,15 @@ def _flags(flags: Sequence[Flag], argv: Sequence[str], title: str = "", before: 
 
 
 def _stderr(text: str) -> None:
+    if sys.stderr is None:
+        return  # closed by whoever started us
     sys.stderr.buffer.write(text.encode("utf-8", "surrogateescape"))
     sys.stderr.buffer.flush()
+
+
+def _person() -> bool:
+    """Whether somebody reads standard error."""
+    return sys.stderr is not None and sys.stderr.isatty()
 
 
 def _usage_error(notes: Notes, text: str) -> NoReturn:
@@ -89,7 +96,7 @@ def _settings(path: str, notes: Notes, tell_doubts: bool) -> tuple[Settings, lis
     except configuration.BadConfig as error:
         notes.error(str(error))
         raise _Exit(BAD_USAGE) from None
-    told = exposure + (doubts if tell_doubts or sys.stderr.isatty() else [])
+    told = exposure + (doubts if tell_doubts or _person() else [])
     for text in told:
         notes.say(f"WARNING: {text}")
     return settings, doubts
@@ -134,7 +141,7 @@ def _main(argv: Sequence[str], notes: Notes) -> int:
     except options.BadOptions as error:
         _usage_error(notes, str(error))
     settings, _ = _settings(flags.text("c"), notes, tell_doubts=not chosen.sends)
-    if chosen.sends and len(chosen.verbs) > 1 and sys.stderr.isatty():
+    if chosen.sends and len(chosen.verbs) > 1 and _person():
         notes.say("WARNING: only the first verb of -v is sent")  # R17
     return _send(chosen, settings, notes) if chosen.sends else _receive(chosen, settings, notes)
 

@@ -22,7 +22,8 @@ from rmb_peer.remaphore.links import Connection, LinkError
 
 DEFAULT_RETENTION_NS = 24 * 3600 * NS_PER_S
 """A guess: a night and a day."""
-RETENTION_NS_MIN = NS_PER_S
+FOR_EVER_NS = 2**62
+"""A bucket without a limit, made by somebody else."""
 BUCKET_BYTES_MAX = 256 * 1024 * 1024
 """A guess; a full bucket refuses new messages, so that nobody takes a lost one for a kept one."""
 JETSTREAM_S = 5.0
@@ -81,11 +82,17 @@ async def open_bucket(connection: Connection, config: KeyValueConfig) -> KeyValu
 class Kept:
     """The bucket of one root subject, seen through one connection."""
 
-    def __init__(self, connection: Connection, bucket: KeyValue, retention_ns: int) -> None:
+    def __init__(self, connection: Connection, bucket: KeyValue, kept_ns: int, wanted_ns: int) -> None:
         """Use `open`."""
         self._connection = connection
         self._bucket = bucket
-        self.retention_ns = retention_ns
+        self._kept_ns = kept_ns
+        self._wanted_ns = wanted_ns
+
+    @property
+    def retention_ns(self) -> int:
+        """How far a receiver looks back."""
+        return min(self._wanted_ns or self._kept_ns, self._kept_ns)
 
     @classmethod
     async def open(cls, connection: Connection, settings: Settings, retention_ns: int) -> "Kept":
@@ -108,15 +115,21 @@ class Kept:
         )
         bucket = await open_bucket(connection, config)
         has_s = (await ask(connection, bucket.status())).ttl or 0
-        has_ns = int(has_s * NS_PER_S) or retention_ns or DEFAULT_RETENTION_NS
-        return cls(connection, bucket, min(retention_ns, has_ns) if retention_ns else has_ns)
+        return cls(connection, bucket, int(has_s * NS_PER_S) or FOR_EVER_NS, retention_ns)
 
     async def keep(self, on_subject: str, message: Message, encoded: bytes) -> None:
         """Store a message; when this returns the server has it on disk.
 
         Raises:
-            LinkError, Lost: as `ask`.
+            LinkError: also when the bucket was made to keep messages for a shorter time than is wanted now.
+            Lost: as `ask`.
         """
+        if self._wanted_ns > self._kept_ns:
+            wanted, has = durations.show(self._wanted_ns), durations.show(self._kept_ns)
+            name = (await ask(self._connection, self._bucket.status())).bucket
+            raise LinkError(
+                f"cannot keep for {wanted}: the bucket {name} was made for {has}; ask for less, or delete it"
+            )
         await ask(self._connection, self._bucket.put(subjects.kept_key(on_subject, message, encoded), encoded))
 
     async def claim(self, scope: bytes, encoded: bytes) -> bool:

@@ -27,6 +27,8 @@ class Notes:
     def _write(self, front: str, text: str | bytes) -> None:
         raw = text if isinstance(text, bytes) else to_bytes(text)
         line = front.encode() + without_controls(raw, keep="\n\t") + b"\n"
+        if sys.stderr is None:
+            return  # closed by whoever started us
         try:
             sys.stderr.buffer.write(line)
             sys.stderr.buffer.flush()

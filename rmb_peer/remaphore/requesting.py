@@ -28,7 +28,8 @@ class Printer:
 
     def __init__(self) -> None:
         self._separator = secrets.token_hex(16)
-        self._terminal = sys.stdout.isatty()
+        self._out = None if sys.stdout is None else sys.stdout.buffer  # none: closed by whoever started us
+        self._terminal = sys.stdout is not None and sys.stdout.isatty()
         self.count = 0
 
     def reply(self, name: bytes, payload: bytes) -> None:
@@ -40,8 +41,9 @@ class Printer:
         self._write(replies.block(name, text, self._separator, self._terminal))
 
     def _write(self, block: bytes) -> None:
-        sys.stdout.buffer.write(block)
-        sys.stdout.buffer.flush()
+        if self._out is not None:
+            self._out.write(block)
+            self._out.flush()
         self.count += 1
 
 

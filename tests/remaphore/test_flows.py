@@ -166,6 +166,19 @@ async def test_a_late_joiner_with_and_without_durable(tmp_path: Path) -> None:
     assert [end.code for end in late] == [0, 0, 1, 1, 1, 1]
 
 
+async def test_a_retention_has_an_end(tmp_path: Path) -> None:
+    """The first sender fixes how long messages are kept: later ones are gone, and nobody is promised more."""
+    async with nats(tmp_path) as server:
+        nodes = Nodes(tmp_path, server.url, [A, B])
+        sent = time.time()
+        assert (await nodes.run(A, "-s", "--durable", "--retention", "1s", "-u", "kept")).code == 0
+        more = await nodes.run(A, "-s", "--durable", "--retention", "2s", "-u", "kept2")
+        assert (more.code, "was made for 1s" in more.err) == (3, True)
+        while time.time() < sent + 1.6:  # the age is what is tested
+            await asyncio.sleep(0.05)
+        assert (await nodes.run(B, "--durable", "-u", "kept", "-t", "500ms")).code == 1
+
+
 async def test_a_kept_message_can_be_answered(tmp_path: Path) -> None:
     """A request with --durable reaches a responder that starts while the requester still waits."""
     async with nats(tmp_path) as server:
