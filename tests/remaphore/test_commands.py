@@ -1,6 +1,7 @@
 """The vectors `exec` and `cli` with real processes, and the commands that need no server."""
 
 import asyncio
+import json
 import os
 import re
 import subprocess
@@ -16,7 +17,7 @@ from rmb_peer.remaphore.core import configuration, program, replies
 from rmb_peer.remaphore.core.filters import Filter
 from rmb_peer.remaphore.core.wire import Message
 from tests.support.processes import Ended, environment
-from tests.support.remaphore import Running, nats
+from tests.support.remaphore import nats
 from tests.support.remaphore_vectors import VECTORS, ids, public, settings
 
 TIME_NS = 1_700_000_000_999_999_999
@@ -141,23 +142,27 @@ def test_command_lines_without_a_server(run: Run, case: dict[str, Any]) -> None:
 async def test_command_lines_with_a_server(tmp_path: Path) -> None:
     """The same for command lines that reach NATS, as processes."""
     cases = [case for case in VECTORS["cli"]["cases"] if needs_server(case)]
-    two_at_a_time = asyncio.Semaphore(2)  # short -t values: the processes must not starve each other
-
-    async def one(number: int, case: dict[str, Any], url: str) -> tuple[Any, ...]:
-        for name, text in VECTORS["configs"].items():  # a subject for each case: they must not hear each other
-            path = tmp_path / f"{number}-{name}.conf"
-            path.write_text(text.replace("nats://127.0.0.1:4222", url).replace(": remaphore", f": case{number}"))
-            path.chmod(0o640)
-        arguments = [re.sub(r"(\w+\.conf)$", rf"{tmp_path}/{number}-\1", word) for word in case["args"]]
-        async with two_at_a_time:
-            ended = await (await Running.start(*arguments)).end()
-        return ended.code, first_line(ended.err).replace(f"{tmp_path}/{number}-", ""), ended.out == b""
-
     async with nats(tmp_path) as server:
-        ended = await asyncio.gather(*(one(n, case, server.url) for n, case in enumerate(cases)))
-    assert [(case["args"], *got) for case, got in zip(cases, ended, strict=True)] == [
-        (case["args"], case["exit"], case["stderr_first_line"], case["stdout_empty"]) for case in cases
+        jobs = []
+        for number, case in enumerate(cases):  # a folder and a subject for each case: they must not hear each other
+            folder = tmp_path / str(number)
+            folder.mkdir()
+            for name, text in VECTORS["configs"].items():
+                text = text.replace("nats://127.0.0.1:4222", server.url).replace(": remaphore", f": case{number}")
+                (folder / f"{name}.conf").write_text(text)
+                (folder / f"{name}.conf").chmod(0o640)
+            jobs.append((str(folder), [re.sub(r"(\w+\.conf)$", rf"{folder}/\1", word) for word in case["args"]]))
+        batch = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "tests.support.remaphore_batch", env=environment(),
+            stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
+        )  # fmt: skip
+        async with asyncio.timeout(60):
+            codes = json.loads((await batch.communicate(json.dumps(jobs).encode()))[0])
+    got = [
+        (case["args"], code, first_line(Path(folder, "err").read_text()), Path(folder, "out").read_bytes() == b"")
+        for case, code, (folder, _) in zip(cases, codes, jobs, strict=True)
     ]
+    assert got == [(case["args"], case["exit"], case["stderr_first_line"], case["stdout_empty"]) for case in cases]
 
 
 # --- without a server -------------------------------------------------------------------------------------------------

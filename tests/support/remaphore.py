@@ -47,6 +47,7 @@ class Nodes:
     identities: dict[str, Identity] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        self.folder.mkdir(exist_ok=True)
         self.identities = {name: new_identity(bytes([n + 1] * 32), self.verbs) for n, name in enumerate(self.names)}
         for name in self.names:
             self.write(name)
