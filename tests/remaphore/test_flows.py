@@ -14,7 +14,7 @@ from rmb_peer.remaphore.core import envelopes, subjects
 from rmb_peer.remaphore.core.envelopes import Draft
 from rmb_peer.remaphore.intake import CLOCK_DESTINATION
 from tests.support.processes import environment
-from tests.support.remaphore import Nodes, nats
+from tests.support.remaphore import Nodes, nats, open_gate
 
 A, B, C = "com.example.us.a", "com.example.us.b", "com.example.eu.c"
 
@@ -118,7 +118,7 @@ async def test_request_and_response_with_failing_scripts(tmp_path: Path) -> None
             await responder.kill()
 
 
-async def test_a_silent_responder_is_waited_for_until_the_end(tmp_path: Path) -> None:
+async def a_silent_responder_is_waited_for_until_the_end(tmp_path: Path) -> None:
     """Whoever answers is printed, exit code 0; without any answer it is 1."""
     async with nats(tmp_path) as server:
         nodes = Nodes(tmp_path, server.url, ["a", "b", "silent"])
@@ -165,7 +165,7 @@ async def test_a_late_joiner_with_and_without_durable(tmp_path: Path) -> None:
     assert [end.code for end in late] == [0, 0, 1, 1, 1]
 
 
-async def test_a_retention_has_an_end(tmp_path: Path) -> None:
+async def a_retention_has_an_end(tmp_path: Path) -> None:
     """The first sender fixes how long messages are kept: later ones are gone, and nobody is promised more."""
     async with nats(tmp_path) as server:
         nodes = Nodes(tmp_path, server.url, [A, B])
@@ -313,7 +313,7 @@ async def test_hostile_answers_are_not_printed(tmp_path: Path) -> None:
         assert f"Message error: {text}" in ended.err
 
 
-async def test_a_long_running_command_does_not_let_others_expire(tmp_path: Path) -> None:
+async def a_long_running_command_does_not_let_others_expire(tmp_path: Path) -> None:
     """Messages are judged when they arrive, so one that waits longer than allow_skew is still handled (W7)."""
     async with nats(tmp_path) as server:
         nodes = Nodes(tmp_path, server.url, [A, B], skew_ns=1_000_000_000)
@@ -327,8 +327,7 @@ async def test_a_long_running_command_does_not_let_others_expire(tmp_path: Path)
         while time.time() < sent + 2.2:  # the age of the message is what is tested
             await asyncio.sleep(0.05)
         for number in (1, 2):
-            with gate.open("w") as writer:  # opens when the command reads
-                writer.write("go\n")
+            await open_gate(gate)
             await receiver.says("Exec (0)", times=number)
         assert "Message error" not in receiver.err
         await receiver.kill()
@@ -376,8 +375,7 @@ async def test_a_server_that_is_killed_and_comes_back(tmp_path: Path) -> None:
         assert (await receiver.end()).code == 0
         client = await nats_library.connect(server.url, allow_reconnect=False)
         await client.close()
-        with gate.open("w") as writer:
-            writer.write("go\n")
+        await open_gate(gate)
         ended = await requester.end()
         assert (ended.code, ended.out) == (0, f"{B},0,done\n".encode())
         await responder.kill()
@@ -423,7 +421,7 @@ async def test_refused_publish_and_subscribe_are_errors(tmp_path: Path) -> None:
         await receiver.kill()
 
 
-async def test_no_server_at_all(tmp_path: Path) -> None:
+async def no_server_at_all(tmp_path: Path) -> None:
     """-t covers connecting: a sender ends with 3 and the cause, a receiver with 1 and a sentence."""
     nodes = Nodes(tmp_path, "nats://127.0.0.1:1", [A, B])
     ended = await asyncio.gather(
@@ -443,15 +441,35 @@ async def test_one_of_several_servers_is_enough(tmp_path: Path) -> None:
         assert (await receiver.end()).code == 0
 
 
-async def test_a_time_limit_ends_receiver_and_command(tmp_path: Path) -> None:
+async def a_time_limit_ends_receiver_and_command(tmp_path: Path) -> None:
     """At the end of -t the command and its children are killed, and what was said so far is the answer."""
     async with nats(tmp_path) as server:
         nodes = Nodes(tmp_path, server.url, [A, B])
-        receiver = await (await nodes.start(B, "-t", "2s", "sh", "-c", "echo begun; sleep 60; echo never")).ready()
-        ended = await nodes.run(A, "-r", "-t", "20s", "-D", B)
-        assert (ended.code, ended.out) == (0, f"{B},-1,begun\n".encode())
-        assert (await receiver.end(timeout_s=5)).code == 0
-        assert "ERROR: signal: killed" in receiver.err
+        client = await nats_library.connect(server.url)
+        receiver = await (await nodes.start(B, "-t", "3s", "sh", "-c", "echo begun; sleep 60; echo never")).ready()
+        request = message(nodes, A, wants=True)
+        answers = await client.subscribe(subjects.reply_subject("remaphore", request))
+        await client.publish("remaphore.all", request)
+        answer = await answers.next_msg(timeout=20)
+        assert envelopes.open_reply(nodes.settings(A), answer.data, time.time_ns()).payload == b"-1,begun\n"
+        ended = await receiver.end(timeout_s=10)
+        await client.close()
+    assert ended.code == 0
+    assert "ERROR: signal: killed" in ended.err
+
+
+async def test_time_passes(tmp_path: Path) -> None:
+    """Each story above that waits for time to pass, with a server of its own; they are told at once."""
+    stories = (
+        a_silent_responder_is_waited_for_until_the_end,
+        a_retention_has_an_end,
+        a_long_running_command_does_not_let_others_expire,
+        no_server_at_all,
+        a_time_limit_ends_receiver_and_command,
+    )
+    async with asyncio.TaskGroup() as told:
+        for story in stories:
+            told.create_task(story(tmp_path / story.__name__))
 
 
 async def test_log_lines_cannot_be_forged(tmp_path: Path) -> None:

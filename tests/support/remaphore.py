@@ -20,11 +20,18 @@ TIMEOUT_S = 30
 @asynccontextmanager
 async def nats(folder: Path, settings: str = "", port: int = 0) -> AsyncIterator[EmbeddedNats]:
     """A NATS server with JetStream."""
+    folder.mkdir(exist_ok=True)
     server = await EmbeddedNats.start(folder / "nats", settings=settings, port=port)
     try:
         yield server
     finally:
         await server.stop()
+
+
+async def open_gate(gate: Path) -> None:
+    """Let a command go on that reads a line from this named pipe; waits until it does."""
+    async with asyncio.timeout(TIMEOUT_S):
+        await asyncio.to_thread(gate.write_text, "go\n")
 
 
 @dataclass
