@@ -14,7 +14,6 @@ from typing import Any, TypeVar
 from urllib.parse import unquote
 
 import nats.errors
-import nats.js.errors
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 

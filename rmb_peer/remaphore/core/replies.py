@@ -1,7 +1,5 @@
 """How answers are made and printed (spec remaphore 12, 14)."""
 
-import re
-
 from rmb_peer.remaphore.core.text import to_bytes, to_text, trim, without_controls
 
 NO_DATA = b"NO_DATA"
@@ -44,9 +42,3 @@ def block(name: bytes, text: bytes, separator: str, terminal: bool) -> bytes:
         return line
     tag = separator.encode()
     return b"--> %s\n%s--< %s\n" % (tag, line, tag)
-
-
-def exit_code(payload: bytes) -> int | None:
-    """The exit code in an answer; `None` when there is none."""
-    found = re.match(rb"(-?[0-9]{1,9}),", payload)
-    return int(found.group(1)) if found else None
