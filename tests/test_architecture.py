@@ -18,6 +18,8 @@ ROOT = Path(__file__).parents[1]
 PACKAGES = ("rmb_peer", "relay")
 
 CORE = "rmb_peer.protocol"
+REMAPHORE_CORE = "rmb_peer.remaphore.core"
+CORES = (CORE, REMAPHORE_CORE)  # each is pure, and knows nothing of ours but itself
 SHARED = ("rmb_peer.transport", "rmb_peer.registry", "rmb_peer.embedded", "rmb_peer.logs")
 VERSION = "rmb_peer.__version__"  # what both programs call themselves towards others
 RELAY_MAY_USE = (CORE, *SHARED, VERSION)
@@ -85,7 +87,7 @@ def turned_arrows(module: str, source: str, is_package: bool = False) -> list[st
     sentences = []
     for line, target in imports(module, source, is_package):
         sentences += [f"{module}, line {line}: {wrong}" for wrong in _wrong(module, target, is_package)]
-    if below(module, CORE):
+    if below(module, *CORES):
         for node in ast.walk(ast.parse(source)):
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in CORE_MUST_NOT_CALL:
                 sentences.append(f"{module}, line {node.lineno}: the core calls {node.func.id}(), and it does no I/O")
@@ -97,8 +99,9 @@ def _wrong(module: str, target: str, is_package: bool) -> Iterator[str]:
     if "?" in target and not target.startswith(COMPUTED_IMPORTS.get(module, "\0")):
         yield f"imports by a computed name ({target}): nobody can see which way it points"
         return
-    if below(module, CORE) and not below(target, CORE):
-        yield from _wrong_in_core(target)
+    for core in CORES:
+        if below(module, core) and not below(target, core):
+            yield from _wrong_in_core(target)
     if below(module, *SHARED) and below(target, "rmb_peer") and not below(target, *RELAY_MAY_USE):
         yield f"imports {target}: what both programs share imports of this package only the core and each other"
     if below(module, "rmb_peer") and below(target, "relay"):
@@ -159,7 +162,7 @@ def test_the_rules_are_about_packages_that_exist() -> None:
     """A renamed package does not leave its rule behind without anything to hold."""
     present = {module_name(path) for path in FILES}
     assert {
-        CORE,
+        *CORES,
         "rmb_peer.transport",
         "rmb_peer.registry",
         "rmb_peer.logs",
@@ -191,6 +194,12 @@ OFFENDERS = {
     "core-call": ("rmb_peer.protocol.x", "import_module('random')", "does not touch a random source"),
     "core-dunder": ("rmb_peer.protocol.x", "__import__('os')", "does not touch the environment"),
     "core-open": ("rmb_peer.protocol.x", "def f(p):\n    return open(p)", "calls open()"),
+    "remaphore-asyncio": ("rmb_peer.remaphore.core.x", "import asyncio", "does not touch the network"),
+    "remaphore-nats": ("rmb_peer.remaphore.core.x", "import nats.errors", "besides the standard library"),
+    "remaphore-clock": ("rmb_peer.remaphore.core.x", "from time import time_ns", "does not touch a clock"),
+    "remaphore-driver": ("rmb_peer.remaphore.core.x", "from rmb_peer.remaphore import links", "nothing else of ours"),
+    "remaphore-core": ("rmb_peer.remaphore.core.x", "from rmb_peer.protocol import ss58", "nothing else of ours"),
+    "remaphore-open": ("rmb_peer.remaphore.core.x", "def f(p):\n    return open(p)", "calls open()"),
     "core-print": ("rmb_peer.protocol.x", "print('x')", "calls print()"),
     "transport-local": ("rmb_peer.transport.x", "from rmb_peer.local import keys", "what both programs share"),
     "transport-root": ("rmb_peer.transport.x", "import rmb_peer", "what both programs share"),
@@ -260,6 +269,8 @@ ALLOWED = {
     "bridge-base": ("rmb_peer.bridges.s3", "from rmb_peer.bridges.base import Bridge\nfrom .base import Item"),
     "bridge-inside": ("rmb_peer.bridges.s3", "from rmb_peer.bridges.s3.parts import P"),
     "commands": ("rmb_peer.cli", "import_module(f'rmb_peer.commands.{name}')"),
+    "remaphore": ("rmb_peer.remaphore.core.x", "import nacl.signing\nfrom rmb_peer.remaphore.core import wire"),
+    "remaphore-drives": ("rmb_peer.remaphore.links", "import nats\nfrom rmb_peer.remaphore.core import wire"),
     "names-alike": ("rmb_peer.upstream", "import relaying, rmb_peers"),
 }
 

