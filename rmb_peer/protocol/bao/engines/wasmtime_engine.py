@@ -4,6 +4,7 @@ Built in a few milliseconds when the engine is made and compiled by wasmtime; no
 the interpreter lock while it computes. It refuses to know BLAKE3: that is in `wasm_kernel`.
 """
 
+import atexit
 import struct
 from typing import TYPE_CHECKING
 
@@ -47,6 +48,11 @@ class _Instance:
         # The size of the memory is fixed, so its place is, too.
         self._memory = memoryview(memory.get_buffer_ptr(self._store)).cast("B")
 
+    def close(self) -> None:
+        """Give back everything; the instance is of no use afterwards."""
+        self._memory.release()
+        self._store.close()
+
     def many(self, data: Bytes, count: int, blocks: int, counter: int, step: int, *flags_and_length: int) -> bytes:
         """CVs of `count` inputs of `blocks` blocks each."""
         _COMMAND.pack_into(self._memory, 0, count, blocks, counter, step, *flags_and_length)
@@ -77,13 +83,25 @@ class WasmtimeEngine(Engine):
         settings.cranelift_opt_level = "none"  # its optimiser would undo the order of instructions that we chose
         self._compiler = Compiler(settings)
         self._module = Module(self._compiler, wasm_kernel.build())
+        self._all: list[_Instance] = []
         self._idle: list[_Instance] = []  # append and pop are atomic: no lock is needed
+        # wasmtime's objects complain when they outlive its modules at the end of the process.
+        atexit.register(self._close)
+
+    def _close(self) -> None:
+        self._idle.clear()
+        for instance in self._all:
+            instance.close()
+        self._module.close()
+        self._compiler.close()
 
     def _take(self) -> _Instance:
         try:
             return self._idle.pop()
         except IndexError:
-            return _Instance(self._compiler, self._module)
+            instance = _Instance(self._compiler, self._module)
+            self._all.append(instance)
+            return instance
 
     def _many(self, data: Bytes, count: int, blocks: int, counter: int, step: int, *flags_and_length: int) -> bytes:
         instance = self._take()
