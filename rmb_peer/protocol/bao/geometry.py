@@ -105,9 +105,15 @@ def node_number(first_chunk: int, count: int) -> int:
 
 
 def depth(first: int, end: int, groups: int) -> int:
-    """How many nodes stand above the node over groups `[first, end)` of so many (C3)."""
+    """How many nodes stand above the node over groups `[first, end)` of so many (C3).
+
+    Raises:
+        WrongArgument: the tree has no such node.
+    """
     low, high, above = 0, groups, 0
     while (low, high) != (first, end):
+        if high - low < 2:
+            raise WrongArgument(f"a tree of {groups} groups has no node over groups {first} to {end}")
         middle = low + left_count(high - low)
         low, high = (low, middle) if first < middle else (middle, high)
         above += 1

@@ -134,7 +134,7 @@ class CombinedStore(Store):
         size = group_bytes(self.chunk_log)
         low, high, position = 0, self.groups, HEADER_BYTES
         while (low, high) != (first, end):
-            middle = low + left_count(high - low)
+            middle = low + left_count(high - low)  # the caller asks for nodes of this tree only
             position += PAIR_BYTES
             if first < middle:
                 high = middle
