@@ -87,11 +87,7 @@ class Repair:
         Raises:
             OSError: reading or writing failed.
         """
-        still_missing = []
-        for subtree in self.done.missing:
-            if not self._take_subtree(subtree, copy.read_at):
-                still_missing.append(subtree)
-        self.done.missing = still_missing
+        self.done.missing = [subtree for subtree in self.done.missing if not self._take_subtree(subtree, copy.read_at)]
 
     def _take_subtree(self, subtree: Subtree, read: Read) -> bool:
         start, length = self._check.span(subtree)

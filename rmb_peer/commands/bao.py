@@ -1,6 +1,6 @@
 """`rmb-peer bao`: build, check, cut, decode and repair verified content (spec bao).
 
-It needs no gateway and no Redis. This file holds the flags; what the actions do is in `bao_actions`.
+It needs no gateway and no Redis. This file holds the flags; what the actions do is in the modules `bao_*` beside it.
 """
 
 import argparse
@@ -61,15 +61,27 @@ def main(argv: list[str]) -> int:
     """Run the command; see the help for exit codes."""
     arguments = build_parser().parse_args(argv)
     from rmb_peer.bao_files.reading import ContentChanged
-    from rmb_peer.commands import bao_actions
+    from rmb_peer.commands import bao_common, bao_cut, bao_encode, bao_repair, bao_verify
     from rmb_peer.protocol.bao import VerificationFailed, WrongArgument
     from rmb_peer.protocol.bao.engines import EngineUnavailable
 
     exit_on_sigterm()
     try:
-        return bao_actions.run(arguments)
+        match arguments.action:
+            case "encode":
+                return bao_encode.encode(arguments)
+            case "hash":
+                return bao_encode.hash_files(arguments)
+            case "verify":
+                return bao_verify.verify(arguments)
+            case "slice":
+                return bao_cut.cut(arguments)
+            case "decode":
+                return bao_cut.decode(arguments)
+            case _:
+                return bao_repair.repair(arguments)
     except VerificationFailed as error:
-        complain(PROG, bao_actions.printable_name(arguments) + str(error))
+        complain(PROG, bao_common.source_name(arguments) + str(error))
         return EXIT_FAILED
     except (WrongArgument, EngineUnavailable) as error:
         complain(PROG, str(error))

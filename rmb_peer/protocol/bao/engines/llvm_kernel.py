@@ -183,8 +183,8 @@ class _Many:
         self._line("br label %block")
 
         self._line("block:")
-        for index, initial in enumerate(IV):
-            self._line(f"%h{index} = phi {vector} [ {self._splat(initial)}, %inputs ], [ %n{index}, %block ]")
+        for word, initial in enumerate(IV):
+            self._line(f"%h{word} = phi {vector} [ {self._splat(initial)}, %inputs ], [ %n{word}, %block ]")
         self._line("%done = phi i64 [ 0, %inputs ], [ %next_done, %block ]")
         self._line("%some_flags = phi i32 [ %begin_flags, %inputs ], [ %flags, %block ]")
         self._line(f"%offset = mul i64 %done, {BLOCK_BYTES}")
@@ -195,8 +195,8 @@ class _Many:
         length = self._let(f"select i1 %is_last, i32 %last_length, i32 {BLOCK_BYTES}")
         tail = [low, high, self._broadcast(length), self._broadcast(flags)]
         h = self._compressed([f"%h{index}" for index in range(8)], self._message(), tail)
-        for index, chained in enumerate(h):
-            self._line(f"%n{index} = bitcast {vector} {chained} to {vector}")
+        for word, chained in enumerate(h):
+            self._line(f"%n{word} = bitcast {vector} {chained} to {vector}")
         self._line("br i1 %is_last, label %store, label %block")
 
         self._line("store:")
