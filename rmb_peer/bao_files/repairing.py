@@ -20,11 +20,9 @@ from rmb_peer.protocol.bao import (
     WrongArgument,
     proven_blocks,
 )
-from rmb_peer.protocol.bao.engines.constants import PAIR_BYTES
+from rmb_peer.protocol.bao.engines.constants import CHUNK_BYTES, PAIR_BYTES
 from rmb_peer.protocol.bao.geometry import HEADER_BYTES
 from rmb_peer.protocol.bao.store import Read
-
-_PIECE_BYTES = 2**20
 
 
 @dataclass(slots=True)
@@ -91,7 +89,7 @@ class Repair:
 
     def _take_subtree(self, subtree: Subtree, read: Read) -> bool:
         start, length = self._check.span(subtree)
-        if length > _PIECE_BYTES:
+        if length > self._check.engine.levels_chunks_max * CHUNK_BYTES:  # more than a unit of the check
             # Too much to hold: it is proven as a whole first, which gives its pairs; under them piece after piece.
             blocks = proven_blocks(self._check, subtree, self._counted(read))
             for block in blocks or ():

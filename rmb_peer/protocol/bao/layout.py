@@ -20,7 +20,7 @@ Order = Literal["pre", "post"]
 Layout = Literal["level", "pre", "post"]
 
 BLOCK_GROUPS_MAX = 1024
-"""Of a block that is moved at once: as many as an engine takes (chunk log 0)."""
+"""Of a block that is moved at once (a guess; more of them save nothing)."""
 
 
 @cache

@@ -500,9 +500,9 @@ def test_memory_of_the_decoder_does_not_follow_claims() -> None:
 
 def test_batches_from_elsewhere_and_fed_content_do_not_mix() -> None:
     """Whole batches are added in order, before any content is fed; and content must follow them."""
-    content = pattern(2 * 2**20 + 5)
-    encoder = OutboardEncoder(4, FAST)
+    encoder = OutboardEncoder(4, SMALL)
     size = encoder.batch_bytes
+    content = pattern(2 * size + 5)
     levels = [encoder.batch_levels(content[index * size : (index + 1) * size], index) for index in range(2)]
     found = [block for batch in levels for block in encoder.add_batch(batch)]
     with pytest.raises(WrongArgument, match="more content must follow"):

@@ -67,7 +67,7 @@ class LlvmliteEngine(Engine):
     """Vector code of the full width of the machine."""
 
     name = "llvmlite"
-    levels_chunks_max = 1024
+    levels_chunks_max = 4096
 
     def __init__(self, lanes: llvm_kernel.Lanes | None = None) -> None:
         from llvmlite import binding as llvm

@@ -1,11 +1,13 @@
 """The BLAKE3 kernel as a WebAssembly module: several inputs at a time, one in each lane (spec bao, A2 to A4).
 
-The module has a memory and two functions without parameters; what they work on stands in a command block at address 0.
-So a call costs the host as little as possible. The host writes inputs at `INPUT`, calls, and reads at `OUTPUT`.
+The module has a memory and three functions without parameters; what they work on stands in a command block at address
+0. So a call costs the host as little as possible. The host writes inputs at `INPUT`, calls, and reads at `OUTPUT`.
 
-- `many`: hash `count` inputs of `blocks` blocks each. Chunks, parents, and a short last chunk are all cases of it.
-- `levels`: hash `count` whole chunks, a power of two, then their parents, and so on up to one; all levels are left
-  one after the other at `OUTPUT`.
+- `many`: hash `count` inputs of `blocks` blocks each; the CVs go to `OUTPUT` plus an offset. Chunks, parents, and a
+  short last chunk are all cases of it.
+- `reduce`: `count` CVs, a power of two, stand at `OUTPUT`; add those of their parents, and so on up to one, each level
+  behind the one before.
+- `levels`: both, for chunks that fit into one input.
 
 It refuses to know who runs the module.
 """
@@ -14,10 +16,7 @@ from collections.abc import Iterator
 
 from rmb_peer.protocol.bao.engines.constants import (
     BLOCK_BYTES,
-    CHUNK_BLOCKS,
     CHUNK_BYTES,
-    CHUNK_END,
-    CHUNK_START,
     COLUMNS,
     CV_BYTES,
     DIAGONALS,
@@ -30,24 +29,28 @@ from rmb_peer.protocol.bao.engines.wasm_binary import I32, I64, PAGE_BYTES, V128
 
 LANES = 4
 
-_LAG = 4
+_LAG = 5
 """Measured: 0 and 8 are slower, 1 to 6 alike."""
 
-COMMAND_FORMAT = "<IIQQIIII"
-"""count, blocks, counter, step of the counter, flags, flags of the first block, flags of the last block, its length."""
+COMMAND_FORMAT = "<IIQQIIIII"
+"""count, blocks, counter, step of the counter, flags, flags of the first block, flags of the last block, its length,
+offset of the output."""
 
 INPUT = 1024
 """Behind the command block."""
 
 INPUT_BYTES_MAX = 1024 * CHUNK_BYTES
-"""Inputs of one call; measured: smaller calls cost more than they save in cache, larger ones gain nothing."""
+"""Inputs of one call; measured: less costs more calls, more leaves the processor's cache."""
+
+LEVELS_CHUNKS_MAX = 4096
+"""Chunks whose CVs `reduce` joins at once; measured: with more of them Python has less to do for each."""
 
 SLACK_BYTES = LANES * CHUNK_BYTES
 """The last lanes may have no input of their own: they read and write what nobody looks at."""
 
 OUTPUT = INPUT + INPUT_BYTES_MAX + SLACK_BYTES
 OUTPUT_BYTES = CV_BYTES * (INPUT_BYTES_MAX // PAIR_BYTES) + SLACK_BYTES
-"""Room for the CVs of as many parents as fit into the input, which is more than all levels above chunks."""
+"""Room for the CVs of as many parents as fit into the input, which is more than `reduce` needs."""
 
 MEMORY_PAGES = -(-(OUTPUT + OUTPUT_BYTES) // PAGE_BYTES)
 
@@ -69,7 +72,7 @@ _HIGH_HALVES = _words(2, 3, 6, 7)
 
 def build() -> bytes:
     """The bytes of the module."""
-    return module([_hash_many(), _many(), _levels()], {"many": 1, "levels": 2}, MEMORY_PAGES)
+    return module([_hash_many(), _many(), _reduce(), _levels()], {"many": 1, "reduce": 2, "levels": 3}, MEMORY_PAGES)
 
 
 def _transpose(f: Function, vectors: list[int]) -> None:
@@ -313,11 +316,14 @@ def _many() -> Function:
         f.i32(0)
         f.load_i32(offset)
     f.i32(OUTPUT)
+    f.i32(0)
+    f.load_i32(40)
+    f.add_i32()
     f.call(0)
     return f
 
 
-def _levels() -> Function:
+def _reduce() -> Function:
     f = Function()
     count, source, target = (f.local(I32) for _ in range(3))
     f.i32(0)
@@ -325,16 +331,6 @@ def _levels() -> Function:
     f.set(count)
     f.i32(OUTPUT)
     f.set(source)
-    f.i32(INPUT)
-    f.get(count)
-    f.i32(CHUNK_BLOCKS)
-    f.i32(0)
-    f.load_i64(8)
-    f.i64(1)
-    for value in (0, CHUNK_START, CHUNK_END, BLOCK_BYTES):
-        f.i32(value)
-    f.get(source)
-    f.call(0)
     f.get(count)
     f.i32(1)
     f.greater_s_i32()
@@ -367,4 +363,11 @@ def _levels() -> Function:
     f.repeat_if()
     f.end()
     f.end()
+    return f
+
+
+def _levels() -> Function:
+    f = Function()
+    f.call(1)
+    f.call(2)
     return f

@@ -40,11 +40,10 @@ class _Instance:
 
         self._store = Store(compiler)
         exports = Instance(self._store, module, []).exports(self._store)
-        many, levels, memory = exports["many"], exports["levels"], exports["memory"]
-        if not (isinstance(many, Func) and isinstance(levels, Func) and isinstance(memory, Memory)):
-            raise TypeError("the module exports something else than two functions and a memory")
-        self._many = many
-        self._levels = levels
+        functions, memory = [exports[name] for name in ("many", "reduce", "levels")], exports["memory"]
+        self._many, self._reduce, self._levels = (found for found in functions if isinstance(found, Func))
+        if not isinstance(memory, Memory):
+            raise TypeError("the module does not export its memory")
         # The size of the memory is fixed, so its place is, too.
         self._memory = memoryview(memory.get_buffer_ptr(self._store)).cast("B")
 
@@ -55,25 +54,36 @@ class _Instance:
 
     def many(self, data: Bytes, count: int, blocks: int, counter: int, step: int, *flags_and_length: int) -> bytes:
         """CVs of `count` inputs of `blocks` blocks each."""
-        _COMMAND.pack_into(self._memory, 0, count, blocks, counter, step, *flags_and_length)
+        _COMMAND.pack_into(self._memory, 0, count, blocks, counter, step, *flags_and_length, 0)
         self._memory[_INPUT : _INPUT + len(data)] = data
         self._many(self._store)
         return bytes(self._memory[_OUTPUT : _OUTPUT + count * CV_BYTES])
 
     def levels(self, data: Bytes, first_chunk: int, chunk_log: int) -> bytes:
         """See `Engine.levels`."""
-        _COMMAND.pack_into(self._memory, 0, len(data) // CHUNK_BYTES, 0, first_chunk, 0, 0, 0, 0, 0)
-        self._memory[_INPUT : _INPUT + len(data)] = data
-        self._levels(self._store)
-        end = _OUTPUT + levels_offset(len(data), 0) + (2 * len(data) // CHUNK_BYTES - 1) * CV_BYTES
-        return bytes(self._memory[_OUTPUT + levels_offset(len(data), chunk_log) : end])
+        memory, view = self._memory, memoryview(data)
+        chunks = len(view) // CHUNK_BYTES
+        function = self._levels if len(view) <= _INPUT_MAX else self._many
+        for offset in range(0, len(view), _INPUT_MAX):
+            piece = view[offset : offset + _INPUT_MAX]
+            index, count = offset // CHUNK_BYTES, len(piece) // CHUNK_BYTES
+            _COMMAND.pack_into(
+                memory, 0, count, CHUNK_BLOCKS, first_chunk + index, 1, 0, CHUNK_START, CHUNK_END, BLOCK_BYTES,
+                index * CV_BYTES,
+            )  # fmt: skip
+            memory[_INPUT : _INPUT + len(piece)] = piece
+            function(self._store)
+        if function is self._many:
+            _COMMAND.pack_into(memory, 0, chunks, 0, 0, 0, 0, 0, 0, 0, 0)
+            self._reduce(self._store)
+        return bytes(memory[_OUTPUT + levels_offset(len(view), chunk_log) : _OUTPUT + (2 * chunks - 1) * CV_BYTES])
 
 
 class WasmtimeEngine(Engine):
     """SIMD code on every platform that wasmtime has a wheel for, whatever the version of Python."""
 
     name = "wasmtime"
-    levels_chunks_max = _INPUT_MAX // CHUNK_BYTES
+    levels_chunks_max = wasm_kernel.LEVELS_CHUNKS_MAX
 
     def __init__(self) -> None:
         from wasmtime import Config, Module
