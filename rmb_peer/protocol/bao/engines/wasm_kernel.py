@@ -29,8 +29,8 @@ from rmb_peer.protocol.bao.engines.wasm_binary import I32, I64, PAGE_BYTES, V128
 
 LANES = 4
 
-_LAG = 5
-"""Measured: 0 and 8 are slower, 1 to 6 alike."""
+_LAG = 2
+"""Measured: 1 to 3 are alike; 0 and more than 4 are slower."""
 
 COMMAND_FORMAT = "<IIQQIIIII"
 """count, blocks, counter, step of the counter, flags, flags of the first block, flags of the last block, its length,
@@ -39,8 +39,8 @@ offset of the output."""
 INPUT = 1024
 """Behind the command block."""
 
-INPUT_BYTES_MAX = 1024 * CHUNK_BYTES
-"""Inputs of one call; measured: less costs more calls, more leaves the processor's cache."""
+INPUT_BYTES_MAX = 512 * CHUNK_BYTES
+"""Inputs of one call. Measured: smaller ones cost more calls; twice as much leaves the processor's cache."""
 
 LEVELS_CHUNKS_MAX = 4096
 """Chunks whose CVs `reduce` joins at once; measured: with more of them Python has less to do for each."""
@@ -49,8 +49,8 @@ SLACK_BYTES = LANES * CHUNK_BYTES
 """The last lanes may have no input of their own: they read and write what nobody looks at."""
 
 OUTPUT = INPUT + INPUT_BYTES_MAX + SLACK_BYTES
-OUTPUT_BYTES = CV_BYTES * (INPUT_BYTES_MAX // PAIR_BYTES) + SLACK_BYTES
-"""Room for the CVs of as many parents as fit into the input, which is more than `reduce` needs."""
+OUTPUT_BYTES = max(CV_BYTES * (INPUT_BYTES_MAX // PAIR_BYTES), 2 * CV_BYTES * LEVELS_CHUNKS_MAX) + SLACK_BYTES
+"""Room for the CVs of as many parents as fit into the input, and for all levels of `reduce`."""
 
 MEMORY_PAGES = -(-(OUTPUT + OUTPUT_BYTES) // PAGE_BYTES)
 
