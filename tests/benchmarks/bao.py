@@ -50,11 +50,11 @@ print(cold, time.perf_counter() - begin)
 """
 
 _PEAK = """
-import resource, sys
+import re, sys
+from pathlib import Path
 from rmb_peer.cli import main
-begin = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 assert main(["bao", *sys.argv[1:]]) == 0
-print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, file=sys.stderr)
+print(re.search(r"VmHWM:\\s+(\\d+)", Path("/proc/self/status").read_text())[1], file=sys.stderr)
 """
 
 
@@ -166,7 +166,15 @@ def memory(folder: Path, mib: int) -> dict[str, float]:
                 with path.open("wb") as file:
                     for _ in range(size):
                         file.write(os.urandom(MIB))
-            words = [*arguments, "-" if what.endswith("-") else str(path), "--threads", "1", "--quiet", "--engine", "wasmtime"]
+            words = [
+                *arguments,
+                "-" if what.endswith("-") else str(path),
+                "--threads",
+                "1",
+                "--quiet",
+                "--engine",
+                "wasmtime",
+            ]
             if what == "verify":
                 root = subprocess.run(
                     [sys.executable, "-m", "rmb_peer", "bao", "hash", str(path)],

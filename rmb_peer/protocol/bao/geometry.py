@@ -107,17 +107,22 @@ def node_number(first_chunk: int, count: int) -> int:
 def depth(first: int, end: int, groups: int) -> int:
     """How many nodes stand above the node over groups `[first, end)` of so many (C3).
 
+    A tree over `groups` is a row of complete subtrees, one for each one bit of that number, the largest first, which the
+    nodes of the right edge join. So depth follows from bits, without a walk.
+
     Raises:
         WrongArgument: the tree has no such node.
     """
-    low, high, above = 0, groups, 0
-    while (low, high) != (first, end):
-        if high - low < 2:
-            raise WrongArgument(f"a tree of {groups} groups has no node over groups {first} to {end}")
-        middle = low + left_count(high - low)
-        low, high = (low, middle) if first < middle else (middle, high)
-        above += 1
-    return above
+    count = end - first
+    if 0 <= first < end <= groups:
+        top = (first ^ groups).bit_length() - 1  # exponent of the complete subtree that holds `first`
+        before = (groups >> (top + 1)).bit_count()  # complete subtrees to the left of it
+        if end == groups and count > 1 << top and first % (1 << (top + 1)) == 0:
+            return before  # a node of the right edge
+        if is_complete(count) and count <= 1 << top and first % count == 0:
+            is_last = before == groups.bit_count() - 1
+            return before + (not is_last) + top - (count.bit_length() - 1)
+    raise WrongArgument(f"a tree of {groups} groups has no node over groups {first} to {end}")
 
 
 def pre_position(first: int, end: int, groups: int) -> int:

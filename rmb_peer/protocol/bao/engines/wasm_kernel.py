@@ -164,7 +164,7 @@ def _hash_many() -> Function:
     """CVs of `count` inputs that lie one after the other; see `COMMAND_FORMAT` for the parameters."""
     f = Function([I32, I32, I32, I64, I64, I32, I32, I32, I32, I32])
     source, count, blocks, counter, step, flags, first_flags, last_flags, last_length, target = range(10)
-    stride, offset, left, block_flags, block_length = (f.local(I32) for _ in range(5))
+    stride, left, block_flags, block_length = (f.local(I32) for _ in range(4))
     lane_counter = f.local(I64)
     addresses = [f.local(I32) for _ in range(LANES)]
     counters = [f.local(V128) for _ in range(2)]
@@ -208,8 +208,6 @@ def _hash_many() -> Function:
         constant(value, local)
     f.get(blocks)
     f.set(left)
-    f.i32(0)
-    f.set(offset)
     f.get(flags)
     f.get(first_flags)
     f.or_i32()
@@ -233,8 +231,6 @@ def _hash_many() -> Function:
         words = m[4 * quarter : 4 * quarter + 4]
         for lane, word in enumerate(words):
             f.get(addresses[lane])
-            f.get(offset)
-            f.add_i32()
             f.load_v128(16 * quarter)
             f.set(word)
         _transpose(f, words)
@@ -256,10 +252,11 @@ def _hash_many() -> Function:
         f.get(v[index + 8])
         f.xor_v128()
         f.set(h[index])
-    f.get(offset)
-    f.i32(BLOCK_BYTES)
-    f.add_i32()
-    f.set(offset)
+    for address in addresses:
+        f.get(address)
+        f.i32(BLOCK_BYTES)
+        f.add_i32()
+        f.set(address)
     f.get(flags)
     f.set(block_flags)
     f.get(left)
