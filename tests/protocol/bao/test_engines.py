@@ -7,12 +7,17 @@ import blake3
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from wasmtime import Engine as Compiler
+from wasmtime import Func, Instance, Module, Store, Trap, _ffi
 
 from rmb_peer.protocol.bao.engines import ENGINE_NAMES, Engine, EngineUnavailable, choosing, engine_named
 from rmb_peer.protocol.bao.engines.constants import CHUNK_BYTES
 from rmb_peer.protocol.bao.engines.llvm_kernel import Lanes
 from rmb_peer.protocol.bao.engines.llvmlite_engine import LlvmliteEngine, lanes_of
 from rmb_peer.protocol.bao.engines.pure import PureEngine
+from rmb_peer.protocol.bao.engines.wasm_binary import I32, Function, module
+from rmb_peer.protocol.bao.engines.wasmtime_calls import caller
+from rmb_peer.protocol.bao.engines.wasmtime_engine import WasmtimeEngine
 from rmb_peer.protocol.bao.hashing import subtree_cv
 from tests.support.bao import EXTRA, FAST_ENGINES, engine_of, pattern
 
@@ -110,6 +115,28 @@ def test_more_than_one_batch(name: str) -> None:
 def test_every_width_of_vector_code_is_right(lanes: Lanes) -> None:
     """The code for other machines is checked as far as this one can run it."""
     choosing.check_engine(LlvmliteEngine(lanes))
+
+
+def test_the_ordinary_call_does_when_there_is_no_short_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A version of wasmtime whose insides differ works all the same."""
+    monkeypatch.delattr(_ffi, "wasmtime_func_call_unchecked")
+    choosing.check_engine(WasmtimeEngine())
+
+
+def test_a_call_that_fails_says_why() -> None:
+    """A trap inside of the module, which only a mistake of ours could cause, is raised and not lost."""
+    broken = Function()
+    broken.i32(2**31 - 1)
+    broken.load_i64(0)
+    broken.wrap_i64()
+    broken.set(broken.local(I32))
+    compiler = Compiler()
+    store = Store(compiler)
+    exports = Instance(store, Module(compiler, module([broken], {"f": 0}, 1)), []).exports(store)
+    function = exports["f"]
+    assert isinstance(function, Func)
+    with pytest.raises(Trap, match="out of bounds"):
+        caller(store, function)()
 
 
 def test_the_width_fits_the_machine() -> None:

@@ -21,6 +21,7 @@ from rmb_peer.protocol.bao.engines.constants import (
     PARENT,
     ROOT,
 )
+from rmb_peer.protocol.bao.engines.wasmtime_calls import caller
 
 if TYPE_CHECKING:
     from wasmtime import Engine as Compiler
@@ -41,7 +42,9 @@ class _Instance:
         self._store = Store(compiler)
         exports = Instance(self._store, module, []).exports(self._store)
         functions, memory = [exports[name] for name in ("many", "reduce", "levels")], exports["memory"]
-        self._many, self._reduce, self._levels = (found for found in functions if isinstance(found, Func))
+        self._many, self._reduce, self._levels = (
+            caller(self._store, found) for found in functions if isinstance(found, Func)
+        )
         if not isinstance(memory, Memory):
             raise TypeError("the module does not export its memory")
         # The size of the memory is fixed, so its place is, too.
@@ -56,7 +59,7 @@ class _Instance:
         """CVs of `count` inputs of `blocks` blocks each."""
         _COMMAND.pack_into(self._memory, 0, count, blocks, counter, step, *flags_and_length, 0)
         self._memory[_INPUT : _INPUT + len(data)] = data
-        self._many(self._store)
+        self._many()
         return bytes(self._memory[_OUTPUT : _OUTPUT + count * CV_BYTES])
 
     def levels(self, data: Bytes, first_chunk: int, chunk_log: int) -> bytes:
@@ -72,10 +75,10 @@ class _Instance:
                 index * CV_BYTES,
             )  # fmt: skip
             memory[_INPUT : _INPUT + len(piece)] = piece
-            function(self._store)
+            function()
         if function is self._many:
             _COMMAND.pack_into(memory, 0, chunks, 0, 0, 0, 0, 0, 0, 0, 0)
-            self._reduce(self._store)
+            self._reduce()
         return bytes(memory[_OUTPUT + levels_offset(len(view), chunk_log) : _OUTPUT + (2 * chunks - 1) * CV_BYTES])
 
 
