@@ -19,6 +19,7 @@ from rmb_peer.local.redis_queues import RedisQueues, connect
 from rmb_peer.logs import event, get_logger
 from rmb_peer.protocol.address import Address
 from rmb_peer.protocol.backoff import Backoff
+from rmb_peer.protocol.bao.engines import chosen_engine_name
 from rmb_peer.protocol.errors import BadRequest, OtherError
 from rmb_peer.protocol.identity import Identity
 from rmb_peer.protocol.ss58 import encode_account
@@ -238,6 +239,7 @@ class Gateway:
             "key_type": self._identity.signer.key_type,
             "version": __version__,
             "started_at_s": str(int(time.time())),
+            "bao_engine": chosen_engine_name() or "none yet",  # chosen when a bridge first needs it
         }
 
 

@@ -32,7 +32,8 @@ CONCRETE = re.compile(
     r"|(Redis|Valkey|Memory|Sqlite|File)\w*(Queue|Mailbox|Journal)\w*)(\..*)?"
 )
 
-CORE_MAY_USE = ("google.protobuf", "cryptography", "nacl", "sr25519", "mnemonic", "orjson")
+CORE_MAY_USE = ("google.protobuf", "cryptography", "nacl", "sr25519", "mnemonic", "orjson", "wasmtime", "llvmlite")
+# wasmtime and llvmlite compute: they run the code that protocol/bao generates, and are imported on first use only.
 CORE_MUST_NOT_USE = {
     "the network": "asyncio http select selectors smtplib socket socketserver ssl urllib.request wsgiref xmlrpc",
     "a clock": "time datetime sched",

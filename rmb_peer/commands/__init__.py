@@ -11,5 +11,6 @@ COMMANDS = {
     "serve": "answer requests with a program",
     "keys": "make a new identity, or show the public parts of one",
     "twin": "look up a twin",
+    "bao": "build, check, cut, decode and repair verified content",
 }
 """Name and one line of help; the module has the same name."""

@@ -1,0 +1,1 @@
+"""Measurements. They are programs, not tests: `python -m tests.benchmarks.NAME`."""
