@@ -55,9 +55,9 @@ class CollectedPairs:
         """See `PairSink.put`."""
         self._pairs += block.in_order("post")
 
-    def outboard(self, size: int, chunk_log: int, order: Order) -> bytes:
+    def outboard(self, size: int, chunk_log: int, order: Order) -> bytearray:
         """All of them, in this order."""
-        return converted(self._pairs, size, chunk_log, "post", order)
+        return self._pairs if order == "post" else converted(self._pairs, size, chunk_log, "post", order)
 
 
 def outboard_buffer(size: int, chunk_log: int, order: Order) -> tuple[bytearray, PlacedPairs]:

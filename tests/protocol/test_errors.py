@@ -3,9 +3,20 @@
 import pytest
 
 from rmb_peer.protocol import errors
+from rmb_peer.protocol.bao.engines import EngineUnavailable
+from rmb_peer.protocol.bao.errors import (
+    BadRangeSpec,
+    Damage,
+    HashMismatch,
+    Truncated,
+    VerificationFailed,
+    WrongArgument,
+)
 from rmb_peer.protocol.envelope import Envelope
 from rmb_peer.protocol.errors import LocalError, PeerError, RmbError
 from rmb_peer.protocol.token import InvalidToken
+
+DAMAGE = Damage("truncated", "header")
 
 # Spec 5.9 and 5.4, and what our own code answers: class, branch, code, text.
 TREE = [
@@ -51,6 +62,13 @@ TREE = [
         500,
         "other: response has expired before sending!",
     ),
+    *(
+        (kind(DAMAGE), PeerError, 422, "truncated at the header")
+        for kind in (VerificationFailed, HashMismatch, Truncated)
+    ),
+    (BadRangeSpec("x"), PeerError, 400, "x"),
+    (WrongArgument("x"), LocalError, 400, "x"),
+    (EngineUnavailable("x"), LocalError, 500, "x"),
 ]
 
 

@@ -211,6 +211,6 @@ def encode_outboard(
     collected += [block.in_order("post") for block in end.blocks]
     pairs = b"".join(collected)
     if order == "pre":
-        pairs = converted(pairs, end.size, chunk_log, "post", "pre")
+        pairs = bytes(converted(pairs, end.size, chunk_log, "post", "pre"))
     size = end.size.to_bytes(HEADER_BYTES, "little") if with_size else b""
     return end.root, size + pairs if order == "pre" else pairs + size

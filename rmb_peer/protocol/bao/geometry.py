@@ -107,8 +107,8 @@ def node_number(first_chunk: int, count: int) -> int:
 def depth(first: int, end: int, groups: int) -> int:
     """How many nodes stand above the node over groups `[first, end)` of so many (C3).
 
-    A tree over `groups` is a row of complete subtrees, one for each one bit of that number, the largest first; the
-    nodes of the right edge join them. So depth follows from bits, without a walk.
+    A tree over `groups` is a row of complete subtrees, one for each one bit of that number, the largest first; nodes
+    of the right edge join them. So depth follows from bits, without a walk.
 
     Raises:
         WrongArgument: the tree has no such node.

@@ -114,7 +114,7 @@ def blocks(groups: int) -> Iterator[tuple[int, int, bool]]:
             stack += [(middle, end), (first, middle)]
 
 
-def converted(pairs: Bytes, size: int, chunk_log: int, source: Order, target: Order) -> bytes:
+def converted(pairs: Bytes, size: int, chunk_log: int, source: Order, target: Order) -> bytearray:
     """An outboard without header in the other order.
 
     Args:
@@ -123,6 +123,9 @@ def converted(pairs: Bytes, size: int, chunk_log: int, source: Order, target: Or
         chunk_log: group exponent.
         source: its order.
         target: the order wanted.
+
+    Returns:
+        a new outboard; not copied into `bytes` again, because it can be large.
 
     Raises:
         WrongArgument: an outboard for content of this size has another length.
@@ -138,4 +141,4 @@ def converted(pairs: Bytes, size: int, chunk_log: int, source: Order, target: Or
         moved = reordered(view[start : start + length], source, target)
         start = place.offset(target, groups)
         result[start : start + length] = moved
-    return bytes(result)
+    return result
