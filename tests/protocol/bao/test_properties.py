@@ -522,7 +522,7 @@ def test_outboards_with_size_and_their_conversion() -> None:
     content = pattern(40_000)
     root, pre = encode_outboard(content, 4)
     assert encode_outboard(content, 4, with_size=True) == (root, (40_000).to_bytes(8, "little") + pre)
-    post = converted(pre, 40_000, 4, "pre", "post")
+    post = bytes(converted(pre, 40_000, 4, "pre", "post"))
     assert encode_outboard(content, 4, "post", with_size=True) == (root, post + (40_000).to_bytes(8, "little"))
     with pytest.raises(WrongArgument, match="has 128 bytes, not 127"):
         converted(pre[:-1], 40_000, 4, "pre", "post")

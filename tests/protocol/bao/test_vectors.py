@@ -293,7 +293,7 @@ def test_provable_ranges(engine: Engine, vector: dict[str, Any], order: Any) -> 
     if order == "post":
         if len(pairs) < 64 * (group_count(size, chunk_log) - 1):
             pytest.skip("a truncated pre-order outboard has no other order")
-        pairs = converted(pairs, size, chunk_log, "pre", "post")
+        pairs = bytes(converted(pairs, size, chunk_log, "pre", "post"))
     store = OutboardStore(bytes_reader(content), bytes_reader(pairs), size, chunk_log, order)
     found = check_store(store, root, engine)
     assert [list(r) for r in found.good.ranges()] == vector["valid_chunk_ranges"]
