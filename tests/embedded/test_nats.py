@@ -63,8 +63,8 @@ async def test_a_server_left_behind_makes_room(tmp_path: Path) -> None:
     """The server of a program that was killed is stopped, by the system or by us, before ours uses its folder."""
     program = f"""
 import asyncio, os, pathlib, signal
-from rmb_peer.embedded import nats
-nats.end_with_parent = None  # as on a system that does not end orphans
+from rmb_peer.embedded import nats, server
+server.end_with_parent = None  # as on a system that does not end orphans
 async def main():
     await nats.EmbeddedNats.start(pathlib.Path({str(tmp_path)!r}))
     os.kill(os.getpid(), signal.SIGKILL)
