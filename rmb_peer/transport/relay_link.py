@@ -20,6 +20,7 @@ from websockets.frames import Frame, Opcode
 from rmb_peer import __version__
 from rmb_peer.logs import event, get_logger
 from rmb_peer.protocol.backoff import Backoff
+from rmb_peer.protocol.errors import InvalidPayloadType
 from rmb_peer.protocol.heartbeat import Heartbeat, LinkDead, Rhythm
 from rmb_peer.protocol.held_pongs import HeldPongs
 from rmb_peer.transport.inbox import Inbox, Received
@@ -229,7 +230,8 @@ class RelayLink:
             self._heartbeat.heard(self._clock())
             done = partial(self._dealt_with, pongs, number)
             if isinstance(frame, str):
-                event(_LOG, logging.WARNING, "invalid message payload type", code=100, relay=self.url)
+                error = InvalidPayloadType()
+                event(_LOG, logging.WARNING, str(error), code=error.code, relay=self.url)
                 done()
             else:
                 self._reading_held_up = not self._inbox.has_room()

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import aiohttp
 import pytest
-import pytest_asyncio
 from websockets.exceptions import ConnectionClosed
 
 from relay.connection import REPLIES_BYTES_MAX, Connection
@@ -36,21 +35,6 @@ from tests.support.relay import (
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 QUICK = Rhythm(idle_s=0.2, dead_s=0.4, gap_s=0.01)
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def shared_bed(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[TestBed]:
-    async with relay(tmp_path_factory.mktemp("connection"), Directory()) as bed:
-        yield bed
-
-
-@pytest_asyncio.fixture(loop_scope="module")
-async def bed(shared_bed: TestBed) -> TestBed:
-    """The shared relay, with twins 7 and 9 and empty mailboxes."""
-    await until(lambda: shared_bed.app.metrics.sessions() == 0)
-    shared_bed.directory.reset(7, 9)
-    await shared_bed.store.flushall()
-    return shared_bed
 
 
 @asynccontextmanager

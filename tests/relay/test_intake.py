@@ -3,10 +3,8 @@
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator
 
 import pytest
-import pytest_asyncio
 from websockets.exceptions import ConnectionClosed
 
 from relay.config import RateLimit
@@ -29,21 +27,6 @@ from tests.support.relay import (
 )
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def shared_bed(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[TestBed]:
-    async with relay(tmp_path_factory.mktemp("intake"), Directory()) as bed:
-        yield bed
-
-
-@pytest_asyncio.fixture(loop_scope="module")
-async def bed(shared_bed: TestBed) -> TestBed:
-    """The shared relay, with twins 7 and 9 and empty mailboxes."""
-    await until(lambda: shared_bed.app.metrics.sessions() == 0)
-    shared_bed.directory.reset(7, 9)
-    await shared_bed.store.flushall()
-    return shared_bed
 
 
 # --- 6.3 --------------------------------------------------------------------------------------------------------------

@@ -1,6 +1,6 @@
 """How answers are made and printed (spec remaphore 12, 14)."""
 
-from rmb_peer.remaphore.core.text import to_bytes, to_text, trim, without_controls
+from rmb_peer.remaphore.core.text import trim_bytes, without_controls
 
 NO_DATA = b"NO_DATA"
 """The answer of a receiver that runs no command."""
@@ -27,7 +27,7 @@ def printed(name: bytes, payload: bytes, separator: str, terminal: bool) -> byte
         separator: 32 hexadecimal digits, the same for all answers of a run.
         terminal: whether control characters have to be escaped, because a person looks at it.
     """
-    text = to_bytes(trim(to_text(payload)))
+    text = trim_bytes(payload)
     if text == NO_DATA:
         text = b"0," + text  # R2: three columns, always
     return block(name, text, separator, terminal)

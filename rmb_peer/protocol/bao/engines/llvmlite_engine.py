@@ -8,7 +8,7 @@ import ctypes
 from typing import TYPE_CHECKING
 
 from rmb_peer.protocol.bao.engines import llvm_kernel
-from rmb_peer.protocol.bao.engines.base import Bytes, Engine, levels_offset
+from rmb_peer.protocol.bao.engines.base import Bytes, levels_offset
 from rmb_peer.protocol.bao.engines.constants import (
     BLOCK_BYTES,
     CHUNK_BLOCKS,
@@ -18,8 +18,8 @@ from rmb_peer.protocol.bao.engines.constants import (
     CV_BYTES,
     PAIR_BYTES,
     PARENT,
-    ROOT,
 )
+from rmb_peer.protocol.bao.engines.kernel import KernelEngine
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -63,7 +63,7 @@ def lanes_of(features: "Mapping[str, bool]") -> llvm_kernel.Lanes:
     return 8 if features.get("avx2") else 4  # SSE2 and NEON: 4
 
 
-class LlvmliteEngine(Engine):
+class LlvmliteEngine(KernelEngine):
     """Vector code of the full width of the machine."""
 
     name = "llvmlite"
@@ -106,18 +106,6 @@ class LlvmliteEngine(Engine):
     def parents(self, pairs: Bytes) -> bytes:
         """See `Engine.parents`."""
         return self._many(pairs, len(pairs) // PAIR_BYTES, 1, 0, 0, PARENT, 0, 0, BLOCK_BYTES)
-
-    def chunk(self, data: Bytes, index: int, root: bool) -> bytes:
-        """See `Engine.chunk`."""
-        blocks = max(1, -(-len(data) // BLOCK_BYTES))
-        padded = bytes(data).ljust(blocks * BLOCK_BYTES, b"\0")
-        last_flags = CHUNK_END | (ROOT if root else 0)
-        last_length = len(data) - (blocks - 1) * BLOCK_BYTES
-        return self._many(padded, 1, blocks, index, 0, 0, CHUNK_START, last_flags, last_length)
-
-    def parent(self, pair: Bytes, root: bool) -> bytes:
-        """See `Engine.parent`."""
-        return self._many(pair, 1, 1, 0, 0, PARENT | (ROOT if root else 0), 0, 0, BLOCK_BYTES)
 
     def levels(self, data: Bytes, first_chunk: int, chunk_log: int) -> bytes:
         """See `Engine.levels`."""

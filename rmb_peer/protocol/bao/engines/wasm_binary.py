@@ -80,10 +80,6 @@ class Function:
         """Call the function with this index in the module."""
         self._emit(0x10, unsigned(function))
 
-    def select(self) -> None:
-        """Pop a condition and two values; push the first one if the condition is not zero."""
-        self._emit(0x1B)
-
     # locals
 
     def get(self, index: int) -> None:
@@ -115,10 +111,6 @@ class Function:
     def load_i64(self, offset: int) -> None:
         """Pop an address, push the eight bytes at address + offset."""
         self._emit(0x29, 0x03, unsigned(offset))
-
-    def is_zero_i32(self) -> None:
-        """Pop an i32; push whether it is zero."""
-        self._emit(0x45)
 
     def equal_i32(self) -> None:
         """Pop two i32; push whether they are equal."""

@@ -9,7 +9,7 @@ import struct
 from typing import TYPE_CHECKING
 
 from rmb_peer.protocol.bao.engines import wasm_kernel
-from rmb_peer.protocol.bao.engines.base import Bytes, Engine, levels_offset
+from rmb_peer.protocol.bao.engines.base import Bytes, levels_offset
 from rmb_peer.protocol.bao.engines.constants import (
     BLOCK_BYTES,
     CHUNK_BLOCKS,
@@ -19,8 +19,8 @@ from rmb_peer.protocol.bao.engines.constants import (
     CV_BYTES,
     PAIR_BYTES,
     PARENT,
-    ROOT,
 )
+from rmb_peer.protocol.bao.engines.kernel import KernelEngine
 from rmb_peer.protocol.bao.engines.wasmtime_calls import caller
 
 if TYPE_CHECKING:
@@ -82,7 +82,7 @@ class _Instance:
         return bytes(memory[_OUTPUT + levels_offset(len(view), chunk_log) : _OUTPUT + (2 * chunks - 1) * CV_BYTES])
 
 
-class WasmtimeEngine(Engine):
+class WasmtimeEngine(KernelEngine):
     """SIMD code on every platform that wasmtime has a wheel for, whatever the version of Python."""
 
     name = "wasmtime"
@@ -141,18 +141,6 @@ class WasmtimeEngine(Engine):
             piece = view[offset : offset + _INPUT_MAX]
             results.append(self._many(piece, len(piece) // PAIR_BYTES, 1, 0, 0, PARENT, 0, 0, BLOCK_BYTES))
         return b"".join(results)
-
-    def chunk(self, data: Bytes, index: int, root: bool) -> bytes:
-        """See `Engine.chunk`."""
-        blocks = max(1, -(-len(data) // BLOCK_BYTES))
-        padded = bytes(data).ljust(blocks * BLOCK_BYTES, b"\0")
-        last_flags = CHUNK_END | (ROOT if root else 0)
-        last_length = len(data) - (blocks - 1) * BLOCK_BYTES
-        return self._many(padded, 1, blocks, index, 0, 0, CHUNK_START, last_flags, last_length)
-
-    def parent(self, pair: Bytes, root: bool) -> bytes:
-        """See `Engine.parent`."""
-        return self._many(pair, 1, 1, 0, 0, PARENT | (ROOT if root else 0), 0, 0, BLOCK_BYTES)
 
     def levels(self, data: Bytes, first_chunk: int, chunk_log: int) -> bytes:
         """See `Engine.levels`."""

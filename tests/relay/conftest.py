@@ -1,0 +1,24 @@
+"""A relay that the tests of one module share; each test finds it empty."""
+
+from collections.abc import AsyncIterator
+
+import pytest
+import pytest_asyncio
+
+from tests.support.relay import Directory, TestBed, relay, until
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def shared_bed(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[TestBed]:
+    """One relay for all tests of a module."""
+    async with relay(tmp_path_factory.mktemp("relay"), Directory()) as bed:
+        yield bed
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def bed(shared_bed: TestBed) -> TestBed:
+    """The shared relay, with twins 7 and 9 and empty mailboxes."""
+    await until(lambda: shared_bed.app.metrics.sessions() == 0)
+    shared_bed.directory.reset(7, 9)
+    await shared_bed.store.flushall()
+    return shared_bed
