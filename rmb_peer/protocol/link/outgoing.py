@@ -1,0 +1,114 @@
+"""One direction of a link, seen from the sender: what was numbered, what has ended.
+
+Pure. It refuses to know frames: `link` writes and reads those.
+"""
+
+from collections import deque
+from collections.abc import Iterable
+from typing import Generic, TypeVar
+
+from rmb_peer.protocol.link.endings import FIRST_WINDOW, IS_SAFE, LinkBroken, Outcome, Run, Window
+
+Entry = TypeVar("Entry")
+
+
+class Outgoing(Generic[Entry]):
+    """Envelopes that this side sends. Numbers begin at 1."""
+
+    def __init__(self) -> None:
+        """Begin with a connection that was just made; the other side's window is not known yet."""
+        self.window = FIRST_WINDOW
+        self._last = 0
+        self._unended: dict[int, tuple[Entry, int]] = {}  # in the order of their numbers
+        self._unended_bytes = 0
+        self._queue: deque[bytes] = deque()
+
+    @property
+    def unended(self) -> int:
+        """Envelopes that were put and have not ended."""
+        return len(self._unended)
+
+    @property
+    def unended_bytes(self) -> int:
+        """Their bytes."""
+        return self._unended_bytes
+
+    @property
+    def queued(self) -> bool:
+        """Whether envelopes wait to be framed."""
+        return bool(self._queue)
+
+    def has_room(self, size_bytes: int = 0) -> bool:
+        """Whether the window of the other side lets another envelope of this size out."""
+        return self.window.has_room(len(self._unended), self._unended_bytes, size_bytes)
+
+    def put(self, entry: Entry, data: bytes) -> None:
+        """Number an envelope and queue it. Ask `has_room` first."""
+        self._last += 1
+        self._unended[self._last] = (entry, len(data))
+        self._unended_bytes += len(data)
+        self._queue.append(data)
+
+    def take_run(self, messages_max: int, bytes_max: int) -> tuple[int, list[bytes]]:
+        """The next queued envelopes for one frame, at least one if there is any, and the number of the first."""
+        first = self._last - len(self._queue) + 1
+        run: list[bytes] = []
+        size_bytes = 0
+        while self._queue and len(run) < messages_max and (not run or size_bytes + len(self._queue[0]) <= bytes_max):
+            run.append(self._queue.popleft())
+            size_bytes += len(run[-1])
+        return first, run
+
+    def end(self, runs: Iterable[Run], safe: int) -> list[tuple[Entry, Outcome]]:
+        """The other side says how envelopes ended. All of it counts, or nothing.
+
+        Args:
+            runs: outcomes.
+            safe: the cumulative number: what has not ended up to it is safe.
+
+        Returns:
+            each entry that has ended now, and how.
+
+        Raises:
+            LinkBroken: one of the numbers was never sent, or has ended before.
+        """
+        sent = self._last - len(self._queue)
+        ends: dict[int, Outcome] = {}
+        for run in runs:
+            if run.first + run.more > sent or run.more >= len(self._unended):
+                raise LinkBroken(f"an outcome for {run.first} and {run.more} more, but {sent} were sent")
+            for number in range(run.first, run.first + run.more + 1):
+                if number in ends or number not in self._unended:
+                    raise LinkBroken(f"a second outcome for {number}")
+                ends[number] = run.outcome
+        if safe > sent:
+            raise LinkBroken(f"{safe} is acknowledged, but {sent} were sent")
+        for number in self._unended:
+            if number > safe:
+                break
+            ends.setdefault(number, IS_SAFE)
+        return [(self._remove(number), outcome) for number, outcome in ends.items()]
+
+    def take_unended(self) -> list[Entry]:
+        """Everything that has not ended, in order, when the connection is gone."""
+        entries = [entry for entry, _ in self._unended.values()]
+        self._unended.clear()
+        self._unended_bytes = 0
+        self._queue.clear()
+        return entries
+
+    def _remove(self, number: int) -> Entry:
+        entry, size_bytes = self._unended.pop(number)
+        self._unended_bytes -= size_bytes
+        return entry
+
+
+def announced(messages: int, size_bytes: int) -> Window:
+    """The other side's window, as far as it can be used.
+
+    Raises:
+        LinkBroken: nothing could ever be sent.
+    """
+    if messages == 0 or size_bytes == 0:
+        raise LinkBroken("a window of nothing")
+    return Window(messages, size_bytes)
