@@ -12,7 +12,7 @@ from rmb_peer.transport.inbox import Inbox
 from rmb_peer.transport.relay_link import Parcel, RelayLink
 from tests.support.scripted_relay import scripted_relay
 
-WAIT_S = 10.0
+WAIT_S = 60.0
 
 
 class NoParcels:
