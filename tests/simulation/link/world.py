@@ -54,7 +54,7 @@ class Conditions:
     direct_max: int = 16
     spill_s: float = 0.2
     careless: bool = False
-    """A relay that stores newer envelopes before older ones that it forwards from memory: what onlookers must notice."""
+    """A relay that stores newer envelopes before older ones which it forwards from memory: onlookers must notice."""
 
 
 class World:
