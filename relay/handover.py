@@ -179,11 +179,10 @@ class Handover:
 
     def add(self, entries: list[Entry]) -> None:
         """The feed gave these; wait for `entries_gone` before it is asked again."""
-        if self._closed:
-            return
-        self._entries.extend(entries)
         self.entries_gone.clear()
-        self._wake()
+        if not self._closed:  # else nothing more is wanted, ever
+            self._entries.extend(entries)
+            self._wake()
 
     def pong(self, pong: Parcel) -> None:
         """An envelope for this client alone; its ping has ended once this is on the link."""
