@@ -35,7 +35,15 @@ class RmbSdkError(Exception):
 
 
 class StoreUnavailable(RmbSdkError):
-    """Redis cannot be used; the text says where it was looked for, without its password, and why."""
+    """Redis cannot be used; the text says where it was looked for, without its password, and why.
+
+    Attributes:
+        reason: why.
+    """
+
+    def __init__(self, public_url: str, reason: str) -> None:
+        self.reason = reason
+        super().__init__(f"cannot use Redis at {public_url}: {reason}")
 
 
 class RelayUnavailable(RmbSdkError):
@@ -50,6 +58,7 @@ class CallError(RmbSdkError):
         text: for people.
         twin: who was asked; `None` when that cannot be told (several were, and the error does not say which).
         source: who says so: `<twin>` or `<twin>:<session>`; "0" is a relay, "" the local gateway or this library.
+        seconds: how long the error took to come; 0 when nothing came.
     """
 
     default_code: ClassVar[int] = FAILED
@@ -59,6 +68,7 @@ class CallError(RmbSdkError):
         self.text = text
         self.twin = twin
         self.source = source
+        self.seconds = 0.0
         where = "" if twin is None else f"twin {twin}: "
         super().__init__(f"{where}{text} (code {self.code})")
 
@@ -123,7 +133,7 @@ class ServiceError(Exception):
         super().__init__(f"{code}: {text}")
 
 
-def call_error(source: str, code: int, text: str, twin: int | None) -> CallError:
+def call_error(source: str, code: int, text: str, twin: int | None, seconds: float) -> CallError:
     """The exception for an error answer.
 
     Args:
@@ -131,10 +141,15 @@ def call_error(source: str, code: int, text: str, twin: int | None) -> CallError
         code: as it came.
         text: as it came.
         twin: who was asked, when known.
+        seconds: how long it took.
     """
+    kind: type[CallError]
     if code == UNKNOWN_TWIN and source == "":
-        return UnknownTwin(text, twin=twin, source=source)
-    if code == EXPIRED:
-        return MessageExpired(text, twin=twin, source=source)
-    kind = {"": GatewayError, "0": RelayError}.get(source, RemoteError)
-    return kind(text, code=code, twin=twin, source=source)
+        kind = UnknownTwin
+    elif code == EXPIRED:
+        kind = MessageExpired
+    else:
+        kind = {"": GatewayError, "0": RelayError}.get(source, RemoteError)
+    error = kind(text, code=code, twin=twin, source=source)
+    error.seconds = seconds
+    return error
