@@ -1,8 +1,8 @@
 """`rmb-peer call`: send one request and print what comes back.
 
 A local program like any other: it talks only to Redis (spec rmb 5.2, 5.4), so it works beside any gateway, and it
-leaves nothing behind whatever happens. How that works is the SDK's business (`sdk/client.py`); here are the flags and the
-output.
+leaves nothing behind whatever happens. How that works is the SDK's business (`sdk/client.py`); here are the flags and
+the output.
 """
 
 import argparse

@@ -25,11 +25,12 @@ from rmb_peer.local.lease_settings import LEASE_S_DEFAULT, RETRIES_DEFAULT, chec
 from rmb_peer.local.leases import Lease
 from rmb_peer.local.program_side import Request as Entry
 from rmb_peer.local.program_side import ReturnTo, UnreadableRequest, answer_json, read_request
+from rmb_peer.local.redis_client import open_redis
 from rmb_peer.local.redis_url import REDIS_DEFAULT, REDIS_VARIABLE
 from rmb_peer.logs import event, get_logger
 from rmb_peer.sdk.errors import BAD_REQUEST, EXPIRED, STOPPED
 from rmb_peer.sdk.handling import Command, Commands, F, Handler, Request
-from rmb_peer.sdk.leasing import Ending, Heart, Slot, open_redis
+from rmb_peer.sdk.leasing import Ending, Heart, Slot
 
 _LOG = get_logger("serve")
 
