@@ -105,7 +105,11 @@ def main(argv: list[str]) -> int:
     from rmb_peer.sdk.errors import StoreUnavailable
     from rmb_peer.sdk.payloads import Payload
 
-    call = Call(arguments.twin, arguments.command, Payload(payload, arguments.schema), tag=arguments.tag)
+    try:
+        call = Call(arguments.twin, arguments.command, Payload(payload, arguments.schema), tag=arguments.tag)
+    except ValueError as error:
+        complain(PROG, printable(str(error)))
+        return EXIT_USAGE
     try:
         return asyncio.run(_call(arguments, call))
     except StoreUnavailable as error:

@@ -105,6 +105,7 @@ class Call:
             check_command(command)
         except CommandRefused as error:
             raise ValueError(str(error)) from None
+        (tag or "").encode()  # a UnicodeEncodeError is a ValueError
         self.twins = twins
         self.command = command
         self.payload = encode(payload)
