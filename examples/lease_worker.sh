@@ -32,9 +32,9 @@ while true; do
   "${redis[@]}" SADD rmb:leases "$lease" >/dev/null
   request=$("${redis[@]}" BLMOVE msgbus.size "$lease" RIGHT LEFT 20)
   [[ -n $request ]] || continue
-  [[ $request =~ \"ref\":($string) ]] && ref=${BASH_REMATCH[1]} || ref='""'
-  [[ $request =~ \"src\":($string) ]] && src=${BASH_REMATCH[1]} || src='"0"'
-  [[ $request =~ \"dat\":\"([^\"]*)\" ]] && data=${BASH_REMATCH[1]} || data=
+  [[ $request =~ \"ref\":\ *($string) ]] && ref=${BASH_REMATCH[1]} || ref='""'
+  [[ $request =~ \"src\":\ *($string) ]] && src=${BASH_REMATCH[1]} || src='"0"'
+  [[ $request =~ \"dat\":\ *\"([^\"]*)\" ]] && data=${BASH_REMATCH[1]} || data=
 
   size=$(base64 -d <<<"$data" | wc -c) # the work
 
