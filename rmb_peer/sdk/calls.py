@@ -9,13 +9,12 @@ from typing import Any
 
 from rmb_peer.local.json_fields import U32_MAX
 from rmb_peer.protocol.errors import CommandRefused
-from rmb_peer.protocol.lifetime import LIFETIME_S_MAX
 from rmb_peer.protocol.names import check_command
 from rmb_peer.sdk.errors import BadAnswer, CallError, NoAnswer, NotTaken, call_error
 from rmb_peer.sdk.payloads import Payload, decode_json, encode
 
 TIMEOUT_S_DEFAULT = 60.0
-TIMEOUT_S_MAX = float(LIFETIME_S_MAX)
+TIMEOUT_S_MAX = 1800.0
 """Gateways give no message a longer life (spec rmb 5.2)."""
 
 DESTINATIONS_MAX = 1000
@@ -105,7 +104,8 @@ class Call:
             check_command(command)
         except CommandRefused as error:
             raise ValueError(str(error)) from None
-        (tag or "").encode()  # a UnicodeEncodeError is a ValueError
+        for text in (tag, session):
+            (text or "").encode()  # a UnicodeEncodeError is a ValueError
         self.twins = twins
         self.command = command
         self.payload = encode(payload)

@@ -9,7 +9,9 @@ from typing import Any
 import orjson
 
 from rmb_peer.local.program_side import JSON_SCHEMA, guess_schema
-from rmb_peer.protocol.envelope import MESSAGE_BYTES_MAX
+
+PAYLOAD_BYTES_MAX = 16 * 2**20
+"""A frame between gateways holds no more (spec rmb 2.2); the gateway says by how much less a payload must be."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,8 +46,8 @@ def encode(value: object) -> Payload:
             payload = Payload(orjson.dumps(value), JSON_SCHEMA)
         except TypeError as error:
             raise ValueError(f"a payload is bytes, or what JSON can hold: {error}") from None
-    if len(payload.data) > MESSAGE_BYTES_MAX:
-        raise ValueError(f"a payload of {len(payload.data)} bytes is too large: at most {MESSAGE_BYTES_MAX} travel")
+    if len(payload.data) > PAYLOAD_BYTES_MAX:
+        raise ValueError(f"a payload of {len(payload.data)} bytes is too large: at most {PAYLOAD_BYTES_MAX} travel")
     return payload
 
 

@@ -108,7 +108,7 @@ class Service:
 
     def run(self, begun: Callable[[], None] = lambda: None) -> None:
         """Serve until SIGINT or SIGTERM: what is in hand is finished first. A second signal cuts it short, and those
-        who asked get error 503; `aborted` is then true.
+        who asked get error 503; `aborted` is then true. Call it in the main thread, where signals arrive.
 
         Args:
             begun: called once signals are handled.

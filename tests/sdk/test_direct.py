@@ -205,7 +205,7 @@ async def test_expired_requests_are_refused() -> None:
         assert (reply.uid, reply.error.code) == (late.uid, MessageExpired.default_code)
 
 
-async def test_it_connects_again(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_it_connects_again() -> None:
     """A relay that was away carries what was asked meanwhile."""
     async with two() as (relay, a, b):
         b.command("x")(lambda request: "ok")
@@ -218,13 +218,13 @@ async def test_it_connects_again(monkeypatch: pytest.MonkeyPatch) -> None:
 
 async def test_what_hinders_connecting_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     """No twin with this key, no relay; and who never connected cannot ask."""
-    monkeypatch.setattr(module, "CONNECT_S_MAX", 0.3)
     registry = MemoryRegistry()
     unknown = DirectClient(new_identity(), ["ws://127.0.0.1:1"], registry=registry)
     with pytest.raises(RelayUnavailable, match="register=True"):
         await unknown.__aenter__()
     with pytest.raises(RelayUnavailable, match="not connected"):
         await unknown.call(1, "x")
+    monkeypatch.setattr(module, "CONNECT_S_MAX", 0.3)
     lonely = DirectClient(new_identity(), ["ws://127.0.0.1:1"], registry=registry, register=True)
     with pytest.raises(RelayUnavailable, match=r"no answer within 0\.3 s"):
         await lonely.__aenter__()
