@@ -46,8 +46,9 @@ from rmb_peer.registry.urls import REGISTRY_PATH
 PROTOCOLS = ("rmb.1",)
 """What clients may speak: one envelope per binary message."""
 
-STORE_TIMEOUT_S = 5.0
-"""A store that takes longer for one answer is treated as gone; a guess."""
+STORE_TIMEOUT_S = 20.0
+"""A store that takes longer for one answer is treated as gone. A guess: a busy disk holds up an append-only file for
+seconds, and half of what a link waits for an answer (spec rmb 5.7) is left for telling the sender."""
 
 STORE_CONNECT_S = 2.0
 """A guess; the store is close by."""

@@ -31,8 +31,9 @@ LIFETIME_S = 3600
 LIFETIME_S_MAX = 7 * 24 * 3600
 """No envelope keeps a mailbox for longer. A guess: gateways give half an hour, but senders may write any number."""
 
-APPEND_S_MAX = 5.0
-"""How long an append is tried while the store does not answer; an embedded server is back within a second. A guess."""
+APPEND_S_MAX = 20.0
+"""How long an append is tried while the store does not answer. A guess: an embedded server is back within a second, one
+whose disk is busy within several."""
 
 PAGE_ENTRIES_MAX = 100
 """Entries read at once (spec rmb 6.7)."""

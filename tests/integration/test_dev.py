@@ -39,7 +39,7 @@ def processes_of(folder: Path) -> set[int]:
     return found
 
 
-async def until(condition: Callable[[], bool], timeout_s: float = 15) -> None:
+async def until(condition: Callable[[], bool], timeout_s: float = 60) -> None:
     async with asyncio.timeout(timeout_s):
         while not condition():
             await asyncio.sleep(0.02)  # polls real processes

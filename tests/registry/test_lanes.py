@@ -155,7 +155,7 @@ async def test_patience_asks_again() -> None:
                 await asyncio.sleep(0.001)  # polls the retries
             assert released.empty()
             del directory.failing[9]
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(60):
                 outcome = await released.get()
             assert isinstance(outcome, Twin)
 
@@ -174,7 +174,7 @@ async def test_patience_counts_the_time_that_look_ups_take(monkeypatch: pytest.M
             patience_s=0.15,
         )
         lanes.put(9, "x", 1)
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             assert isinstance(await released.get(), RegistryUnavailable)
         assert directory.asked[9] <= 2
 

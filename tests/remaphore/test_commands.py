@@ -104,7 +104,7 @@ async def test_a_stopped_command_takes_its_family_with_it(tmp_path: Path) -> Non
     running = asyncio.create_task(
         execute.run([b"/bin/sh", b"-c", script, path], {b"PATH": b"/usr/bin:/bin"}, 1000, stop)
     )
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while not (tmp_path / "pid").exists():
             await asyncio.sleep(0.01)  # polls a real process
         await asyncio.sleep(0)

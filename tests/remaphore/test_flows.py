@@ -70,10 +70,10 @@ async def test_upload_and_download_word_for_word(tmp_path: Path) -> None:
         ]
         for downloader in downloaders:
             assert downloader.stderr is not None
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(60):
                 assert b"Ready" in await downloader.stderr.readline()
         uploader = await shell("uploader", "aws s3 cp bigfile s3://bucket/ && remaphore -s -u upload_done")
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             assert [await process.wait() for process in (uploader, *downloaders)] == [0, 0, 0]
             await asyncio.gather(*(process.communicate() for process in (uploader, *downloaders)))
     for node in ("down.one", "down.two"):
@@ -185,7 +185,7 @@ async def test_a_kept_message_can_be_answered(tmp_path: Path) -> None:
         nodes = Nodes(tmp_path, server.url, [A, B])
         requester = await nodes.start(A, "-r", "--durable", "-u", "q", "-t", "20s")
         watcher = await nats_library.connect(server.url)
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while True:  # until the request is stored
                 try:
                     await watcher.jetstream().key_value("remaphore-remaphore-kept")
@@ -343,7 +343,7 @@ async def test_the_time_is_told_without_running_anything(tmp_path: Path) -> None
         client = await nats_library.connect(server.url)
         answers = await client.subscribe(subjects.reply_subject("remaphore", asked))
         await client.publish("remaphore.all", asked)
-        answer = await answers.next_msg(timeout=20)
+        answer = await answers.next_msg(timeout=60)
         opened = envelopes.open_reply(nodes.settings(A), answer.data, time.time_ns())
         assert opened.payload == b"0,clock"
         assert "Incoming" not in receiver.err
@@ -451,9 +451,9 @@ async def a_time_limit_ends_receiver_and_command(tmp_path: Path) -> None:
         request = message(nodes, A, wants=True)
         answers = await client.subscribe(subjects.reply_subject("remaphore", request))
         await client.publish("remaphore.all", request)
-        answer = await answers.next_msg(timeout=20)
+        answer = await answers.next_msg(timeout=60)
         assert envelopes.open_reply(nodes.settings(A), answer.data, time.time_ns()).payload == b"-1,begun\n"
-        ended = await receiver.end(timeout_s=10)
+        ended = await receiver.end(timeout_s=60)
         await client.close()
     assert ended.code == 0
     assert "ERROR: signal: killed" in ended.err

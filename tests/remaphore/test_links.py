@@ -20,7 +20,7 @@ from tests.support.remaphore import nats
 NO_FILE = "/nonexistent/nats.creds"
 
 
-async def dial(url: str, credentials: str = NO_FILE, timeout_s: float = 15) -> Connection:
+async def dial(url: str, credentials: str = NO_FILE, timeout_s: float = 60) -> Connection:
     """A connection that works in both directions."""
     async with asyncio.timeout(timeout_s):
         connection = await Dialer([url], credentials).dial()
@@ -179,7 +179,7 @@ async def test_a_lost_connection_is_noticed_by_whoever_waits(tmp_path: Path) -> 
         connection = await dial(server.url)
         waiting = asyncio.ensure_future(connection.or_lost(asyncio.Event().wait()))
         await server.kill()
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             with pytest.raises(Lost):
                 await waiting
             for call in (connection.publish("x", b""), connection.flush(), connection.subscribe("y", lambda _: None)):
@@ -229,7 +229,7 @@ async def test_something_else_listens_there(greeting: bytes) -> None:
     async with await asyncio.start_server(answer, "127.0.0.1", 0) as listener:
         dialer = Dialer([f"nats://127.0.0.1:{listener.sockets[0].getsockname()[1]}"], NO_FILE)
         dialing = asyncio.ensure_future(dialer.dial())
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             await met.acquire()
             await met.acquire()
         dialing.cancel()

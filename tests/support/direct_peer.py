@@ -22,7 +22,7 @@ from rmb_peer.protocol.twin import Twin
 from rmb_peer.registry.base import Registry
 from tests.support.gateways import new_identity
 
-WAIT_S = 10.0
+WAIT_S = 60.0
 
 
 class DirectPeer:

@@ -30,7 +30,7 @@ from rmb_peer.transport.inbox import Inbox
 from rmb_peer.transport.relay_pool import RelayPool
 from rmb_peer.upstream import Upstream
 
-WAIT_S = 10.0
+WAIT_S = 60.0
 
 
 def new_identity(key_type: KeyType = "ed25519") -> Identity:

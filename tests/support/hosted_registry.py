@@ -17,7 +17,7 @@ from rmb_peer.protocol.twin import Twin
 from rmb_peer.protocol.twin_record import SignedTwin, sign_twin
 from rmb_peer.registry.base import Registry
 
-PATIENCE_S = 10.0
+PATIENCE_S = 60.0
 """How long a test waits for something that must happen."""
 
 

@@ -15,7 +15,7 @@ from relay.redis_mailboxes import RedisMailboxes
 @asynccontextmanager
 async def redis_mailboxes(url: str, process: str = "test", **options: Any) -> AsyncIterator[RedisMailboxes]:
     """`RedisMailboxes`, running."""
-    client = Redis.from_url(url, retry=Retry(NoBackoff(), 0), socket_timeout=5)
+    client = Redis.from_url(url, retry=Retry(NoBackoff(), 0), socket_timeout=None)
     boxes = RedisMailboxes(client, process=process, **options)
     running = asyncio.create_task(boxes.run())
     try:

@@ -38,7 +38,7 @@ async def start_peer(
 
 
 async def run_peer(
-    *arguments: str, env: Mapping[str, str] | None = None, stdin: bytes | None = None, timeout_s: float = 20
+    *arguments: str, env: Mapping[str, str] | None = None, stdin: bytes | None = None, timeout_s: float = 60
 ) -> Ended:
     """Run `rmb-peer` with these arguments to its end."""
     process = await start_peer(*arguments, env=env, stdin=DEVNULL if stdin is None else PIPE)

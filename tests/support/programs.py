@@ -17,10 +17,10 @@ from redis.asyncio import Redis
 from rmb_peer.embedded.valkey import EmbeddedValkey
 from tests.support.gateways import request_json, response_json
 
-START_S = 30.0
+START_S = 60.0
 """Longest wait for a program to say that it runs; imports on a loaded machine take seconds."""
 
-STOP_S = 15.0
+STOP_S = 60.0
 LOG_LINES_KEPT = 50
 
 
@@ -172,7 +172,7 @@ class Site:
     def __init__(self, gateway: GatewayProgram, store: EmbeddedValkey) -> None:
         self.gateway = gateway
         self.store = store
-        self.redis: Any = Redis.from_url(store.url)
+        self.redis: Any = Redis.from_url(store.url, socket_timeout=None)
         self._services: list[asyncio.Task[None]] = []
 
     @property
@@ -183,7 +183,7 @@ class Site:
         """What a client does (spec rmb 5.2)."""
         await self.redis.lpush("msgbus.system.local", request_json(*destinations, ret=ret, **changes))
 
-    async def pop(self, ret: str = "my-ret", timeout_s: float = 20.0) -> dict[str, Any]:
+    async def pop(self, ret: str = "my-ret", timeout_s: float = 60.0) -> dict[str, Any]:
         """The oldest entry of a list."""
         item = await self.redis.brpop(ret, timeout=timeout_s)
         assert item is not None, f"nothing on {ret} within {timeout_s} s: {self.gateway.events[-20:]}"
@@ -191,7 +191,7 @@ class Site:
         assert isinstance(value, dict)
         return value
 
-    async def pop_all(self, count: int, name: str = "my-ret", patience_s: float = 30.0) -> list[dict[str, Any]]:
+    async def pop_all(self, count: int, name: str = "my-ret", patience_s: float = 60.0) -> list[dict[str, Any]]:
         """The oldest `count` entries of a list, waiting for them."""
         values: list[dict[str, Any]] = []
         while len(values) < count:
@@ -209,7 +209,7 @@ class Site:
         self._services.append(asyncio.create_task(self._serve(command, answer)))
 
     async def _serve(self, command: str, answer: Callable[[bytes], bytes]) -> None:
-        client: Any = Redis.from_url(self.store.url)
+        client: Any = Redis.from_url(self.store.url, socket_timeout=None)
         try:
             while True:
                 item = await client.blmpop(1.0, 1, f"msgbus.{command}", direction="RIGHT", count=100)

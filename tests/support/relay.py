@@ -26,7 +26,7 @@ from tests.support.services import valkey
 DOMAIN = "relay.test"
 """The relay of tests answers to this name."""
 
-PATIENCE_S = 10.0
+PATIENCE_S = 60.0
 """How long a test waits for something that must happen."""
 
 

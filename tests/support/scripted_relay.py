@@ -17,7 +17,7 @@ from websockets.http11 import Request, Response
 
 from rmb_peer.protocol.pb.envelope_pb2 import Envelope
 
-WAIT_S = 10.0
+WAIT_S = 60.0
 
 
 class ScriptedRelay:

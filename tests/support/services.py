@@ -13,7 +13,7 @@ from rmb_peer.embedded.valkey import EmbeddedValkey
 async def valkey(folder: Path, port: int | None = None) -> AsyncIterator[tuple[EmbeddedValkey, Redis]]:
     """A Valkey server and a client of it."""
     server = await EmbeddedValkey.start(folder, port=port)
-    client = Redis.from_url(server.url)
+    client = Redis.from_url(server.url, socket_timeout=None)
     try:
         yield server, client
     finally:

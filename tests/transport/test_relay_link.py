@@ -14,7 +14,7 @@ from rmb_peer.transport.relay_link import RelayLink
 from rmb_peer.transport.rmb1 import Rmb1
 from tests.support.scripted_relay import scripted_relay
 
-WAIT_S = 10.0
+WAIT_S = 60.0
 
 
 class NoParcels:
