@@ -142,21 +142,24 @@ class RelayPool:
         async with asyncio.TaskGroup() as tasks:
             for link in self._links:
                 tasks.create_task(link.run())
-            tasks.create_task(self._sweep())
+            tasks.create_task(self._sweep_for_ever())
 
-    async def _sweep(self) -> None:
-        """Expire what waits for a relay, and leave a relay that takes nothing."""
+    def sweep(self) -> None:
+        """Expire what waits for a relay, and leave a relay that takes nothing; to be called a few times a second."""
+        now_s = self._wall_clock()
+        if any(parcel.expires_at_s <= now_s for parcel in self._pending):
+            parcels, self._pending = self._pending, deque()
+            for parcel in parcels:
+                if parcel.expires_at_s <= now_s:
+                    parcel.expired(parcel.tried)
+                else:
+                    self._pending.append(parcel)
+        self._leave_stuck_relay()
+
+    async def _sweep_for_ever(self) -> None:
         while True:
             await asyncio.sleep(_SWEEP_S)
-            now_s = self._wall_clock()
-            if any(parcel.expires_at_s <= now_s for parcel in self._pending):
-                parcels, self._pending = self._pending, deque()
-                for parcel in parcels:
-                    if parcel.expires_at_s <= now_s:
-                        parcel.expired(parcel.tried)
-                    else:
-                        self._pending.append(parcel)
-            self._leave_stuck_relay()
+            self.sweep()
 
     def _leave_stuck_relay(self) -> None:
         preferred = self._preferred()

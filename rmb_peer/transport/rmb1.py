@@ -74,7 +74,7 @@ class Rmb1:
 
     async def run(self) -> None:
         """See `Speaker.run`."""
-        await until_one_fails(self._read(), self._write(), self._answer(), self._pulse.run())
+        await until_one_fails(self._pulse.run(), self._read(), self._write(), self._answer())
 
     async def _read(self) -> None:
         around = self._around

@@ -85,7 +85,7 @@ class Rmb2:
         Raises:
             LinkBroken: the relay does not keep to the rules.
         """
-        await until_one_fails(self._read(), self._write(), self._pulse.run())
+        await until_one_fails(self._pulse.run(), self._read(), self._write())
 
     async def _read(self) -> None:
         inbox = self._around.inbox

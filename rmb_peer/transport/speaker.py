@@ -74,7 +74,7 @@ class Speaker(Protocol):
 
 
 async def until_one_fails(*parts: Coroutine[None, None, None]) -> None:
-    """Run endless parts together; the first error ends them all.
+    """Run endless parts together; the first error ends them all. Of several at once, that of the first part counts.
 
     No task group: before Python 3.13 one that is ending with an error swallows a cancellation, and the link would dial
     again instead of ending.
@@ -82,7 +82,7 @@ async def until_one_fails(*parts: Coroutine[None, None, None]) -> None:
     tasks = [asyncio.create_task(part) for part in parts]
     try:
         done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-        done.pop().result()
+        next(task for task in tasks if task in done).result()
     finally:
         for task in tasks:
             task.cancel()

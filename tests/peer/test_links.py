@@ -182,6 +182,7 @@ class GatedQueues(MemoryQueues):
         return await super().deliver(deliveries)
 
 
+@pytest.mark.only("rmb.1")
 async def test_a_ping_is_answered_when_the_messages_before_it_are_safe() -> None:
     """The relay hears "read" only of what a crash can no longer lose; what is refused counts as dealt with."""
     registry, queues = MemoryRegistry(), GatedQueues()
