@@ -252,7 +252,7 @@ class Upstream:
 
     def _arrived(self, plan: _Outgoing, ticket: Ticket, reached: Reached) -> None:
         """It is known where the message is; this is the place that knows both the message and how far it has come."""
-        event(_LOG, logging.DEBUG, reached.value, uid=plan.envelope.uid)
+        event(_LOG, logging.DEBUG, "arrived", uid=plan.envelope.uid, where=reached)
         self._ended(plan, ticket)
 
     def _failed(self, plan: _Outgoing, ticket: Ticket, index: int, error: RmbError) -> None:

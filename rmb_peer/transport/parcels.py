@@ -5,12 +5,12 @@ The one place that says how far a message can be known to have come. It refuses 
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from enum import Enum
+from enum import StrEnum
 
 from rmb_peer.protocol.link.endings import Outcome
 
 
-class Reached(Enum):
+class Reached(StrEnum):
     """Where a message is, as far as the link tells. The names of the states are those of architecture 4."""
 
     READ_BY_RELAY = "read-by-relay"

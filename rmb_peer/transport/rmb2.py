@@ -144,7 +144,6 @@ class Rmb2:
 
 
 def _end(parcel: Parcel, outcome: Outcome) -> None:
-    event(_LOG, logging.DEBUG, "acknowledged", uid=parcel.uid, destination=parcel.destination, how=outcome.ending.name)
     match outcome.ending:
         case Ending.SAFE:
             parcel.arrived(Reached.STORED_AT_RELAY)
