@@ -18,7 +18,6 @@ from relay.acknowledged_intake import AcknowledgedIntake
 from relay.ends import LOST, End, rules_broken
 from relay.handover import Handover, OnLink, Parcel
 from relay.log_lines import printable
-from relay.metrics import LinkEnding
 from relay.sessions import Session
 from relay.signed_in import SignedIn, Spawn
 from relay.switch import Refusal
@@ -40,7 +39,6 @@ FLUSH_S_MAX = 1.0
 TURN_ENVELOPES = 512
 """Envelopes of one client that are handled before others get their turn; a guess: some milliseconds."""
 
-_ENDINGS: dict[Ending, LinkEnding] = {Ending.SAFE: "safe", Ending.AT_PEER: "at_peer", Ending.REFUSED: "refused"}
 _LOG = get_logger("relay")
 
 
@@ -55,6 +53,8 @@ class AcknowledgedConnection(SignedIn):
     def _prepare(self) -> None:
         self._intake: AcknowledgedIntake
         self._link: Link[OnLink] = Link(WINDOW)
+        self._settle_on_link = self._link.settle
+        self._metrics = self._exchange.metrics
         self._wake = asyncio.Event()
         self._wake.set()  # the first frame says our window
         self._handover = Handover(
@@ -62,7 +62,7 @@ class AcknowledgedConnection(SignedIn):
             self._link,
             self._feed,
             self._exchange.delivery,
-            self._exchange.metrics,
+            self._metrics,
             self._wake.set,
             patience_s=self._common.direct_s_max,
         )
@@ -78,8 +78,8 @@ class AcknowledgedConnection(SignedIn):
 
     def settle(self, number: int, outcome: Outcome) -> None:
         """See `handover.Sender`."""
-        self._link.settle(number, outcome)
-        self._exchange.metrics.endings[_ENDINGS[outcome.ending]] += 1
+        self._settle_on_link(number, outcome)
+        self._metrics.endings[outcome.ending] += 1
         self._wake.set()
 
     def refuse(self, number: int, refusal: Refusal) -> None:
@@ -116,11 +116,11 @@ class AcknowledgedConnection(SignedIn):
             await asyncio.sleep(0)
 
     def _frame(self, data: bytes) -> End | None:
-        self._exchange.metrics.link_frames_in += 1
+        self._metrics.link_frames_in += 1
         try:
             heard = self._link.received(data)
         except LinkBroken as error:
-            self._exchange.metrics.refusals["link_broken"] += 1
+            self._metrics.refusals["link_broken"] += 1
             return rules_broken(str(error))
         if not self._heard:
             self._heard = True
@@ -147,7 +147,7 @@ class AcknowledgedConnection(SignedIn):
         try:
             self._handover.settled(self._link.received(data).ended)
         except LinkBroken:
-            self._exchange.metrics.refusals["link_broken"] += 1
+            self._metrics.refusals["link_broken"] += 1
 
     async def _work(self) -> None:
         while True:
@@ -171,7 +171,7 @@ class AcknowledgedConnection(SignedIn):
                 except ConnectionError:
                     self._end(LOST)
                     return
-                self._exchange.metrics.link_frames_out += 1
+                self._metrics.link_frames_out += 1
             if not self._link.unended and not self._link.unsettled:
                 self._quiet.set()
             else:

@@ -4,6 +4,7 @@ See `routing` for the steps. Refusals carry the texts of rmb.1, reach the sender
 again.
 """
 
+import logging
 from collections.abc import Callable, Coroutine
 from dataclasses import replace
 from typing import Protocol
@@ -12,14 +13,18 @@ from relay.exchange import Exchange
 from relay.handover import Parcel, Sender
 from relay.limits import WINDOW_S
 from relay.log_lines import log_routed
+from relay.mailboxes import LIFETIME_S_MAX
 from relay.routing import Routing
 from relay.sessions import Session
 from relay.switch import RATE_LIMITED, Refusal, no_envelope, too_large
+from rmb_peer.logs import get_logger
 from rmb_peer.protocol.address import Address
 from rmb_peer.protocol.envelope import Envelope, parse_envelope, turn_ping
 from rmb_peer.protocol.errors import InvalidPayloadData
 from rmb_peer.protocol.lifetime import envelope_ttl_s
 from rmb_peer.protocol.link.endings import IS_SAFE
+
+_LOG = get_logger("relay")
 
 
 class Client(Sender, Protocol):
@@ -54,10 +59,13 @@ class AcknowledgedIntake(Routing[int]):
         super().__init__(owner, exchange, spawn)
         self._client = client
         self._message_bytes_max = message_bytes_max
+        self._find = self._delivery.find
 
     def take(self, envelopes: list[tuple[int, bytes]]) -> None:
         """Take what one frame held: numbers and bytes."""
         now_s = self._exchange.now_s()
+        now = int(now_s)
+        plain = self._exchange.limiter is None and not _LOG.isEnabledFor(logging.DEBUG)
         for number, data in envelopes:
             if len(data) > self._message_bytes_max:
                 self._refuse_unread(too_large(self._message_bytes_max), number)
@@ -66,8 +74,30 @@ class AcknowledgedIntake(Routing[int]):
                 envelope = parse_envelope(data)
             except InvalidPayloadData as error:
                 self._refuse_unread(no_envelope(str(error)), number)
-            else:
+                continue
+            if not plain or not self._short_cut(envelope, data, number, now):
                 self._take(envelope, data, number, now_s)
+
+    def _short_cut(self, envelope: Envelope, data: bytes, number: int, now: int) -> bool:
+        """What `_take` does to nearly every envelope between two that are connected, at a third of the cost.
+
+        Returns:
+            false when anything is out of the ordinary: then it has to take the long way, and nothing has happened.
+        """
+        source, owner = envelope.source, self._owner
+        if source.twin != owner.twin or envelope.WhichOneof("message") == "ping":
+            return False
+        if (source.connection if source.HasField("connection") else None) != owner.session:
+            return False
+        destination = envelope.destination
+        twin = destination.twin
+        session = self._find(twin, destination.connection if destination.HasField("connection") else None)
+        if session is None or session.handover is None or self._lanes.busy(twin):
+            return False
+        lifetime_s = envelope.timestamp + envelope.expiration - now
+        if not 0 < lifetime_s < LIFETIME_S_MAX:
+            return False
+        return session.handover.offer(Parcel(data, lifetime_s, self._client, number))
 
     def _pong(self, envelope: Envelope, ticket: int) -> None:
         self._client.pong(Parcel(turn_ping(envelope).SerializeToString(), 0, self._client, ticket))

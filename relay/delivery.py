@@ -31,6 +31,10 @@ class Delivery:
         """The live session with exactly this identity, if it is connected to this process."""
         return self._sessions.get(owner)
 
+    def find(self, twin: int, session: str | None) -> Session | None:
+        """`session`, see `Sessions.find`."""
+        return self._sessions.find(twin, session)
+
     def connected(self, owner: Address) -> bool:
         """Whether this session is connected to this process."""
         return self._sessions.get(owner) is not None

@@ -118,7 +118,7 @@ class Handover:
             patience_s: for how long at most a parcel is in memory alone.
         """
         self._owner = owner
-        self._link = link
+        self._outgoing = link.outgoing
         self._feed = feed
         self._depot = depot
         self._metrics = metrics
@@ -155,9 +155,13 @@ class Handover:
             or self._depot.under_way(self._owner) != self._storing
         ):
             return False
-        size_bytes = len(parcel.data)
-        if not self._waiting and self._link.has_room(size_bytes):
-            self._put(parcel, parcel.data)
+        data = parcel.data
+        size_bytes = len(data)
+        outgoing, metrics = self._outgoing, self._metrics
+        if not self._waiting and outgoing.has_room(size_bytes):
+            outgoing.put(parcel, data)
+            metrics.message_tx += 1
+            metrics.message_tx_bytes += size_bytes
         elif not self._waiting or (
             len(self._waiting) < WAITING_MAX and self._waiting_bytes + size_bytes <= WAITING_BYTES_MAX
         ):
@@ -167,7 +171,7 @@ class Handover:
             return False
         parcel.tick = self._tick
         self._held[parcel] = None
-        self._metrics.direct += 1
+        metrics.direct += 1
         if self._timer is None:
             self._timer = self._loop.call_later(self._tick_s, self._on_tick)
         self._wake()
@@ -188,7 +192,7 @@ class Handover:
 
     def pump(self) -> None:
         """Put on the link what its window takes. What was handed over is older than what the feed gave."""
-        link = self._link
+        link = self._outgoing
         while self._pongs and link.has_room(len(self._pongs[0].data)):
             pong = self._pongs.popleft()
             self._put(None, pong.data)
@@ -208,9 +212,16 @@ class Handover:
     def settled(self, entries: list[tuple[OnLink, Outcome]]) -> None:
         """The client has settled these, in whichever way: for a client there is only one (protocol/link, rule 5)."""
         ids: list[EntryId] = []
+        held = self._held
         for entry, _ in entries:
             if isinstance(entry, Parcel):
-                self._parcel_ended(entry, ids)
+                entry.ended = True
+                held.pop(entry, None)
+                if entry.entry is not None:
+                    ids.append(entry.entry)
+                if not entry.told:
+                    entry.told = True
+                    entry.sender.settle(entry.number, IS_AT_PEER)
             elif entry is not None:
                 ids.append(entry)
         if ids:
@@ -242,8 +253,9 @@ class Handover:
         parcel.entry = entry_id
         if parcel.ended:
             self._delete([entry_id])
-        else:
-            _tell(parcel, IS_SAFE)
+        elif not parcel.told:
+            parcel.told = True
+            parcel.sender.settle(parcel.number, IS_SAFE)
 
     def not_backed_up(self, parcel: Parcel, error: BaseException | None) -> None:
         """The store did not take it, and younger ones may be stored by now; so for its sender it ends here.
@@ -256,16 +268,9 @@ class Handover:
             parcel.sender.refuse(parcel.number, store_failed(self._owner, str(error or MailboxFailed("cancelled"))))
 
     def _put(self, entry: OnLink, data: bytes) -> None:
-        self._link.put(entry, data)
+        self._outgoing.put(entry, data)
         self._metrics.message_tx += 1
         self._metrics.message_tx_bytes += len(data)
-
-    def _parcel_ended(self, parcel: Parcel, ids: list[EntryId]) -> None:
-        parcel.ended = True
-        self._held.pop(parcel, None)
-        if parcel.entry is not None:
-            ids.append(parcel.entry)
-        _tell(parcel, IS_AT_PEER)
 
     def _delete(self, ids: list[EntryId]) -> None:
         deleted = self._depot.delete(self._owner, ids)
@@ -289,9 +294,3 @@ class Handover:
             self._back_up(parcel)
         if self._held:
             self._timer = self._loop.call_later(self._tick_s, self._on_tick)
-
-
-def _tell(parcel: Parcel, outcome: Outcome) -> None:
-    if not parcel.told:
-        parcel.told = True
-        parcel.sender.settle(parcel.number, outcome)

@@ -11,13 +11,12 @@ from typing import Literal
 
 from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
 
+from rmb_peer.protocol.link.endings import Ending
+
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 Eviction = Literal["closed", "back_pressure_timeout", "cancelled"]
 """Why a session ended: by its client or a lost link; because it did not take what was sent; because we wanted to."""
-
-LinkEnding = Literal["safe", "at_peer", "refused"]
-"""As in `rmb_peer.protocol.link.endings`."""
 
 _WORKER = 'worker="0"'
 """This process is one worker; the label exists for dashboards that sum over it."""
@@ -43,7 +42,7 @@ class Metrics:
         replies_dropped: answers to a client that could neither be stored nor sent.
         cache_hits, cache_misses: destinations that were known, or had to be looked up.
         link_frames_in, link_frames_out: frames of rmb.2.
-        endings: how envelopes that came over rmb.2 have ended: `safe`, `at_peer`, `refused`.
+        endings: how envelopes that came over rmb.2 have ended, by `Ending`.
         direct: envelopes that went to a connected session without the store.
         backed_up: those of them that had to be stored after all.
         sessions: tells how many are connected.
@@ -64,7 +63,7 @@ class Metrics:
     cache_misses: int = 0
     link_frames_in: int = 0
     link_frames_out: int = 0
-    endings: Counter[LinkEnding] = field(default_factory=Counter)
+    endings: list[int] = field(default_factory=lambda: [0] * len(Ending))
     direct: int = 0
     backed_up: int = 0
     sessions: Callable[[], int] = _no_sessions
@@ -92,8 +91,7 @@ class Metrics:
         yield counter("rmb_cache_misses_total", "Destinations that had to be looked up.", self.cache_misses)
         yield counter("relay_replies_dropped_total", "Answers neither stored nor sent.", self.replies_dropped)
         frames = [('direction="in"', self.link_frames_in), ('direction="out"', self.link_frames_out)]
-        endings: tuple[LinkEnding, ...] = ("safe", "at_peer", "refused")
-        ends = [(f'ending="{ending}"', self.endings[ending]) for ending in endings]
+        ends = [(f'ending="{ending.name.lower()}"', self.endings[ending]) for ending in Ending]
         yield "relay_link_frames_total", "counter", "Frames of rmb.2.", frames
         yield "relay_link_endings_total", "counter", "Envelopes that came over rmb.2, by how they ended.", ends
         yield counter("relay_direct_total", "Envelopes handed to a session without the store.", self.direct)

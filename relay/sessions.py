@@ -43,7 +43,7 @@ class Sessions:
     def __init__(self, sessions_max: int) -> None:
         """Start empty."""
         self._sessions_max = sessions_max
-        self._sessions: dict[Address, Session] = {}
+        self._sessions: dict[tuple[int, str | None], Session] = {}  # tuples hash several times faster than addresses
         self._generation = 0
 
     def __len__(self) -> int:
@@ -54,7 +54,11 @@ class Sessions:
 
     def get(self, owner: Address) -> Session | None:
         """The live session with exactly this identity."""
-        return self._sessions.get(owner)
+        return self._sessions.get((owner.twin, owner.session))
+
+    def find(self, twin: int, session: str | None) -> Session | None:
+        """`get`, for those who have no address at hand and many envelopes."""
+        return self._sessions.get((twin, session))
 
     def register(
         self, owner: Address, feed: Feed, supersede: Callable[[], None], handover: Handover | None = None
@@ -64,17 +68,19 @@ class Sessions:
         Raises:
             RelayFull: there is no room. Taking the place of an older connection needs none.
         """
-        older = self._sessions.get(owner)
+        key = owner.twin, owner.session
+        older = self._sessions.get(key)
         if older is None and len(self._sessions) >= self._sessions_max:
             raise RelayFull
         self._generation += 1
         session = Session(owner, self._generation, feed, supersede, handover)
-        self._sessions[owner] = session
+        self._sessions[key] = session
         if older is not None:
             older.supersede()
         return session
 
     def unregister(self, session: Session) -> None:
         """Remove this registration, if it still stands. Doing so twice is harmless."""
-        if self._sessions.get(session.owner) is session:
-            del self._sessions[session.owner]
+        key = session.owner.twin, session.owner.session
+        if self._sessions.get(key) is session:
+            del self._sessions[key]
