@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from relay.feed import Feed
+from relay.handover import Handover
 from rmb_peer.protocol.address import Address
 
 
@@ -24,6 +25,7 @@ class Session:
         generation: grows with every registration in this process; for logs.
         feed: what is to be sent to it.
         supersede: tells the connection that a newer one has taken its place.
+        handover: takes envelopes without a mailbox, if the client speaks rmb.2.
         depth: entries in its mailbox, when something was last appended.
     """
 
@@ -31,6 +33,7 @@ class Session:
     generation: int
     feed: Feed
     supersede: Callable[[], None]
+    handover: Handover | None = None
     depth: int = 0
 
 
@@ -40,7 +43,7 @@ class Sessions:
     def __init__(self, sessions_max: int) -> None:
         """Start empty."""
         self._sessions_max = sessions_max
-        self._sessions: dict[Address, Session] = {}
+        self._sessions: dict[tuple[int, str | None], Session] = {}  # tuples hash several times faster than addresses
         self._generation = 0
 
     def __len__(self) -> int:
@@ -51,25 +54,33 @@ class Sessions:
 
     def get(self, owner: Address) -> Session | None:
         """The live session with exactly this identity."""
-        return self._sessions.get(owner)
+        return self._sessions.get((owner.twin, owner.session))
 
-    def register(self, owner: Address, feed: Feed, supersede: Callable[[], None]) -> Session:
+    def find(self, twin: int, session: str | None) -> Session | None:
+        """`get`, for those who have no address at hand and many envelopes."""
+        return self._sessions.get((twin, session))
+
+    def register(
+        self, owner: Address, feed: Feed, supersede: Callable[[], None], handover: Handover | None = None
+    ) -> Session:
         """Enter a new connection; an older one of the same identity is superseded.
 
         Raises:
             RelayFull: there is no room. Taking the place of an older connection needs none.
         """
-        older = self._sessions.get(owner)
+        key = owner.twin, owner.session
+        older = self._sessions.get(key)
         if older is None and len(self._sessions) >= self._sessions_max:
             raise RelayFull
         self._generation += 1
-        session = Session(owner, self._generation, feed, supersede)
-        self._sessions[owner] = session
+        session = Session(owner, self._generation, feed, supersede, handover)
+        self._sessions[key] = session
         if older is not None:
             older.supersede()
         return session
 
     def unregister(self, session: Session) -> None:
         """Remove this registration, if it still stands. Doing so twice is harmless."""
-        if self._sessions.get(session.owner) is session:
-            del self._sessions[session.owner]
+        key = session.owner.twin, session.owner.session
+        if self._sessions.get(key) is session:
+            del self._sessions[key]

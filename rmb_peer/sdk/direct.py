@@ -292,7 +292,7 @@ class DirectClient(Asker):
         def failed(error: RmbError) -> None:
             question.heard("", b"", None, (error.code, str(error)), twin)
 
-        self._sender.submit(Draft(envelope, arrived=lambda: None, failed=failed))
+        self._sender.submit(Draft(envelope, arrived=lambda _: None, failed=failed))
 
     async def _take_back(self, unanswered: Mapping[str, Question]) -> frozenset[str]:
         return frozenset()  # what a relay has read cannot be called back; an answer to it is thrown away
@@ -439,7 +439,7 @@ class DirectClient(Asker):
         def failed(error: RmbError) -> None:
             event(_LOG, logging.WARNING, "an answer could not be sent", uid=envelope.uid, reason=str(error))
 
-        self._sender.submit(Draft(envelope, arrived=lambda: None, failed=failed))
+        self._sender.submit(Draft(envelope, arrived=lambda _: None, failed=failed))
 
 
 class _Stopped(Exception):

@@ -170,6 +170,7 @@ async def test_signs_of_life_and_room(mailboxes: Mailboxes) -> None:
     """A healthy, idle store says so at once, and there is room."""
     await mailboxes.ping()
     await asyncio.wait_for(mailboxes.room(), 1)
+    assert mailboxes.has_room()
 
 
 async def test_closing_twice_is_harmless(mailboxes: Mailboxes) -> None:

@@ -299,6 +299,26 @@ def test_repr_opens_nothing() -> None:
     assert "_sign" not in shown
 
 
+# --- audience (ours) --------------------------------------------------------------------------------------------------
+
+
+def test_a_token_may_name_its_relay() -> None:
+    """As `aud`, which others ignore; without one not a byte is different."""
+    owner = Address(7)
+    token = parse_token(make_token(ED, owner, IAT, 60, "relay.test:8080"))
+    assert (token.owner, token.audience) == (owner, "relay.test:8080")
+    token.verify(ED.account)
+    assert parse_token(make_token(ED, owner, IAT, 60)).audience is None
+    assert make_token(ED, Address(7), IAT, EXP - IAT) == TOKEN
+
+
+@pytest.mark.parametrize("audience", [1, True, ["relay.test"], {}])
+def test_an_audience_is_text(audience: object) -> None:
+    """Anything else is refused, since it was meant as a restriction."""
+    with pytest.raises(InvalidToken, match="`aud` must be a string"):
+        parse_token(token_of({**CLAIMS, "aud": audience}))
+
+
 # --- noise ------------------------------------------------------------------------------------------------------------
 
 

@@ -94,7 +94,9 @@ async def test_what_waits_is_bounded_by_number_and_bytes() -> None:
             for n in range(count - 1):
                 b.lanes.put(9, str(n), size)
             await asyncio.wait_for(b.lanes.room(), 1)
+            assert b.lanes.has_room
             b.lanes.put(9, "last", size)
+            assert not b.lanes.has_room
             room = asyncio.ensure_future(b.lanes.room())
             await settle()
             assert not room.done()

@@ -86,7 +86,9 @@ async def test_room_and_idle(bounds: dict[str, int]) -> None:
     async with batcher(store, **bounds) as queue:
         queue.submit(10)
         await asyncio.wait_for(queue.room(), 1)
+        assert queue.has_room
         queue.submit(1)
+        assert not queue.has_room
         assert queue.held_bytes == 11
         waiting = [asyncio.ensure_future(queue.room()), asyncio.ensure_future(queue.idle())]
         await asyncio.wait(waiting, timeout=0.02)

@@ -176,7 +176,7 @@ async def test_what_waits_for_the_store_is_bounded(tmp_path: Path) -> None:
         futures = [boxes.append(A, bytes(6000), 300) for _ in range(2)]
         room = asyncio.ensure_future(boxes.room())
         await asyncio.wait([room], timeout=0.05)
-        assert not room.done()
+        assert not room.done() and not boxes.has_room()
         door.down = False
         await asyncio.wait_for(room, 5)
         assert any(future.done() for future in futures)

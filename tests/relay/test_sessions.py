@@ -22,7 +22,8 @@ async def test_the_newest_wins_and_the_older_is_told() -> None:
     first = sessions.register(Address(7), feed(), lambda: told.append("first"))
     second = sessions.register(Address(7), feed(), lambda: told.append("second"))
     assert told == ["first"]
-    assert sessions.get(Address(7)) is second
+    assert sessions.get(Address(7)) is sessions.find(7, None) is second
+    assert sessions.find(7, "") is None
     assert second.generation > first.generation
     assert len(sessions) == 1
 

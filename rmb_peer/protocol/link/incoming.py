@@ -3,7 +3,9 @@
 Pure. It refuses to know frames: `link` writes and reads those.
 """
 
-from rmb_peer.protocol.link.endings import FIRST_WINDOW, IS_SAFE, LinkBroken, Outcome, Run, Window
+from rmb_peer.protocol.link.endings import FIRST_WINDOW, Ending, LinkBroken, Outcome, Run, Window
+
+_SAFE = Ending.SAFE
 
 
 class Incoming:
@@ -37,14 +39,19 @@ class Incoming:
         Raises:
             LinkBroken: numbers are missing or repeated, or the window is exceeded.
         """
-        if sizes and first != self._last + 1:
+        if not sizes:
+            return
+        if first != self._last + 1:
             raise LinkBroken(f"envelope {first} after {self._last}")
-        for size_bytes in sizes:
-            if not self._fits(size_bytes):
-                raise LinkBroken(f"more than the window of {self._window.messages} is on its way")
-            self._last += 1
-            self._unended[self._last] = size_bytes
-            self._unended_bytes += size_bytes
+        run_bytes = sum(sizes)
+        window = self._window
+        if (
+            len(self._unended) + len(sizes) > window.messages or self._unended_bytes + run_bytes > window.size_bytes
+        ) and not self._fit_one_by_one(sizes):
+            raise LinkBroken(f"more than the window of {window.messages} is on its way")
+        self._unended.update(enumerate(sizes, first))
+        self._unended_bytes += run_bytes
+        self._last += len(sizes)
 
     def settle(self, number: int, outcome: Outcome) -> None:
         """An envelope has ended; in any order, each once."""
@@ -58,31 +65,47 @@ class Incoming:
         Args:
             runs_max: runs in one frame; the rest is said next time, and the cumulative number stays below it.
         """
-        numbers = sorted(self._fresh)
+        fresh = self._fresh
+        numbers = sorted(fresh)
         reach = self._reach()
         runs: list[Run] = []
+        run: Run | None = None
+        after = said = 0
         for number in numbers:
-            outcome = self._fresh[number]
-            if outcome != IS_SAFE or number > reach:
-                if runs and runs[-1].first + runs[-1].more + 1 == number and runs[-1].outcome == outcome:
-                    runs[-1].more += 1
+            outcome = fresh[number]
+            if outcome.ending is not _SAFE or number > reach:
+                if run is not None and number == after and (outcome is run.outcome or outcome == run.outcome):
+                    run.more += 1
                 elif len(runs) == runs_max:
                     reach = min(reach, number - 1)
                     break
                 else:
-                    runs.append(Run(number, 0, outcome))
-            del self._fresh[number]
-        while self._safe < reach:
-            self._safe += 1
-            self._ahead.remove(self._safe)
-        return self._safe, runs
+                    run = Run(number, 0, outcome)
+                    runs.append(run)
+                after = number + 1
+            said += 1
+        if said == len(numbers):
+            fresh.clear()
+        else:
+            for number in numbers[:said]:
+                del fresh[number]
+        self._ahead.difference_update(range(self._safe + 1, reach + 1))
+        self._safe = reach
+        return reach, runs
 
     def _reach(self) -> int:
-        reach = self._safe
-        while reach + 1 in self._ahead:
+        reach, ahead = self._safe, self._ahead
+        while reach + 1 in ahead:
             reach += 1
         return reach
 
-    def _fits(self, size_bytes: int) -> bool:
-        held = len(self._unended), self._unended_bytes, size_bytes
-        return self._window.has_room(*held) or FIRST_WINDOW.has_room(*held)
+    def _fit_one_by_one(self, sizes: list[int]) -> bool:
+        """The last one of a run may be larger than the window, and the first window counts in any case."""
+        messages, held_bytes = len(self._unended), self._unended_bytes
+        for size_bytes in sizes:
+            held = messages, held_bytes, size_bytes
+            if not (self._window.has_room(*held) or FIRST_WINDOW.has_room(*held)):
+                return False
+            messages += 1
+            held_bytes += size_bytes
+        return True

@@ -38,9 +38,17 @@ class Outgoing(Generic[Entry]):
         """Whether envelopes wait to be framed."""
         return bool(self._queue)
 
+    @property
+    def next_bytes(self) -> int:
+        """Size of the envelope that is framed next; there must be one."""
+        return len(self._queue[0])
+
     def has_room(self, size_bytes: int = 0) -> bool:
         """Whether the window of the other side lets another envelope of this size out."""
-        return self.window.has_room(len(self._unended), self._unended_bytes, size_bytes)
+        window, messages = self.window, len(self._unended)
+        if messages == 0:
+            return window.messages > 0
+        return messages < window.messages and self._unended_bytes + size_bytes <= window.size_bytes
 
     def put(self, entry: Entry, data: bytes) -> None:
         """Number an envelope and queue it. Ask `has_room` first."""
@@ -52,11 +60,14 @@ class Outgoing(Generic[Entry]):
     def take_run(self, messages_max: int, bytes_max: int) -> tuple[int, list[bytes]]:
         """The next queued envelopes for one frame, at least one if there is any, and the number of the first."""
         first = self._last - len(self._queue) + 1
+        queue = self._queue
         run: list[bytes] = []
-        size_bytes = 0
-        while self._queue and len(run) < messages_max and (not run or size_bytes + len(self._queue[0]) <= bytes_max):
-            run.append(self._queue.popleft())
-            size_bytes += len(run[-1])
+        left_bytes = bytes_max
+        for _ in range(min(len(queue), messages_max)):
+            left_bytes -= len(queue[0])
+            if left_bytes < 0 and run:
+                break
+            run.append(queue.popleft())
         return first, run
 
     def end(self, runs: Iterable[Run], safe: int) -> list[tuple[Entry, Outcome]]:
@@ -87,7 +98,15 @@ class Outgoing(Generic[Entry]):
             if number > safe:
                 break
             ends.setdefault(number, IS_SAFE)
-        return [(self._remove(number), outcome) for number, outcome in ends.items()]
+        remove = self._unended.pop
+        ended: list[tuple[Entry, Outcome]] = []
+        freed_bytes = 0
+        for number, outcome in ends.items():
+            entry, size_bytes = remove(number)
+            freed_bytes += size_bytes
+            ended.append((entry, outcome))
+        self._unended_bytes -= freed_bytes
+        return ended
 
     def take_unended(self) -> list[Entry]:
         """Everything that has not ended, in order, when the connection is gone."""
@@ -96,11 +115,6 @@ class Outgoing(Generic[Entry]):
         self._unended_bytes = 0
         self._queue.clear()
         return entries
-
-    def _remove(self, number: int) -> Entry:
-        entry, size_bytes = self._unended.pop(number)
-        self._unended_bytes -= size_bytes
-        return entry
 
 
 def announced(messages: int, size_bytes: int) -> Window:
