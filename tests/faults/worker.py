@@ -2,7 +2,8 @@
 
 import sys
 
-from rmb_peer.sdk import Request, Service
+from rmb_peer.sdk.handling import Request
+from rmb_peer.sdk.service import Service
 from tests.faults.programs_side import LEASED
 
 
@@ -12,5 +13,5 @@ async def echo(request: Request) -> bytes:
 
 if __name__ == "__main__":
     service = Service(sys.argv[1], lease_s=5)
-    service.add(LEASED, echo, retries=1000)  # kills come faster here than a service that is broken would deserve
+    service.add(LEASED, echo, retries=100)  # kills come faster here than a service that is broken would deserve
     service.run()
