@@ -15,6 +15,8 @@ from rmb_peer.conclusions import Conclusions
 from rmb_peer.config import GatewayConfig
 from rmb_peer.downstream import Downstream
 from rmb_peer.embedded.valkey import EmbeddedServerFailed, EmbeddedValkey
+from rmb_peer.local.janitor import Janitor
+from rmb_peer.local.redis_client import open_redis
 from rmb_peer.local.redis_queues import RedisQueues, connect
 from rmb_peer.logs import event, get_logger
 from rmb_peer.protocol.address import Address
@@ -131,7 +133,7 @@ class Gateway:
                 wall_clock=time.time,
             )
             taking = tasks.create_task(upstream.run())
-            for work in (downstream.run(), conclusions.run(), pool.run(), cache.follow()):
+            for work in (downstream.run(), conclusions.run(), pool.run(), cache.follow(), self._look_after_leases()):
                 tasks.create_task(work)
             event(
                 _LOG,
@@ -157,6 +159,13 @@ class Gateway:
     async def _drain(self, pool: RelayPool, downstream: Downstream) -> None:
         while not (pool.idle and downstream.idle):  # noqa: ASYNC110 - several conditions, none of them an event
             await asyncio.sleep(_DRAIN_POLL_S)
+
+    async def _look_after_leases(self) -> None:
+        redis = open_redis(self.redis_url)
+        try:
+            await Janitor(redis).run()
+        finally:
+            await redis.aclose()
 
     async def _own_twin(self, registry: Registry) -> Twin | None:
         """Find or write our own record, waiting for a registry that is away (spec rmb 7.3)."""

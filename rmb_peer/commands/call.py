@@ -1,8 +1,8 @@
 """`rmb-peer call`: send one request and print what comes back.
 
 A local program like any other: it talks only to Redis (spec rmb 5.2, 5.4), so it works beside any gateway, and it
-leaves nothing behind whatever happens. How that works is the SDK's business (`sdk/client.py`); here are the flags and the
-output.
+leaves nothing behind whatever happens. How that works is the SDK's business (`sdk/client.py`); here are the flags and
+the output.
 """
 
 import argparse
@@ -105,7 +105,11 @@ def main(argv: list[str]) -> int:
     from rmb_peer.sdk.errors import StoreUnavailable
     from rmb_peer.sdk.payloads import Payload
 
-    call = Call(arguments.twin, arguments.command, Payload(payload, arguments.schema), tag=arguments.tag)
+    try:
+        call = Call(arguments.twin, arguments.command, Payload(payload, arguments.schema), tag=arguments.tag)
+    except ValueError as error:
+        complain(PROG, printable(str(error)))
+        return EXIT_USAGE
     try:
         return asyncio.run(_call(arguments, call))
     except StoreUnavailable as error:

@@ -15,12 +15,13 @@ from importlib.resources import files
 from typing import Any, cast
 
 from redis.asyncio import Redis
-from redis.exceptions import RedisError, ResponseError
+from redis.exceptions import ResponseError
 
 from rmb_peer.local import keys, leases
 from rmb_peer.local.lease_events import LeaseEvent, LeaseStep, report
 from rmb_peer.local.lease_settings import RETRIES_DEFAULT
 from rmb_peer.local.leases import GiveUp, Lease, TryAgain
+from rmb_peer.local.redis_client import AWAY
 from rmb_peer.logs import event, get_logger
 
 PERIOD_S = 5.0
@@ -42,8 +43,8 @@ LATER_ENTRIES_MAX = 10_000
 LATER_BATCH = 8
 """Waiting entries read at once; a guess that bounds memory: each may be as large as a message."""
 
-ANSWER_S_MAX = 30.0
-"""Longest wait for an answer of the store; a guess, as in `redis_queues.py`."""
+SWEEP_S_MAX = 60.0
+"""Longest sweep; a guess. The next one goes on where this one was."""
 
 _MEMBER = re.compile(rb"(\d+):(\d+):")
 _LOG = get_logger("leases")
@@ -84,10 +85,10 @@ class Janitor:
         failed = False
         while True:
             try:
-                async with asyncio.timeout(ANSWER_S_MAX):
+                async with asyncio.timeout(SWEEP_S_MAX):
                     await self.sweep()
                 failed = False
-            except (RedisError, OSError, TimeoutError) as error:
+            except AWAY as error:
                 if not failed:
                     event(_LOG, logging.WARNING, "cannot look after leases, trying again", reason=str(error))
                 failed = True

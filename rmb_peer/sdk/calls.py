@@ -72,10 +72,16 @@ class Call:
     make do not say which of them they are about.
     """
 
-    __slots__ = ("command", "payload", "tag", "twins")
+    __slots__ = ("command", "payload", "session", "tag", "twins")
 
     def __init__(
-        self, twin: int | Sequence[int], command: str, payload: object = _EMPTY, *, tag: str | None = None
+        self,
+        twin: int | Sequence[int],
+        command: str,
+        payload: object = _EMPTY,
+        *,
+        tag: str | None = None,
+        session: str | None = None,
     ) -> None:
         """Describe it.
 
@@ -84,6 +90,7 @@ class Call:
             command: such as "zos.system.version".
             payload: bytes, a `Payload`, or what JSON can hold.
             tag: of the request; "fail-fast" asks relays not to store it for a twin that is away.
+            session: one of several connections of the twin; only a direct client can address one (spec rmb 5.2).
 
         Raises:
             ValueError: no request can be like this; the text says why.
@@ -98,10 +105,12 @@ class Call:
             check_command(command)
         except CommandRefused as error:
             raise ValueError(str(error)) from None
+        (tag or "").encode()  # a UnicodeEncodeError is a ValueError
         self.twins = twins
         self.command = command
         self.payload = encode(payload)
         self.tag = tag
+        self.session = session
 
     @classmethod
     def each(
@@ -132,7 +141,13 @@ class Awaited:
         return len(self._unheard) - self._nameless_errors
 
     def heard(
-        self, source: str, payload: bytes, schema: str | None, error: tuple[int, str] | None, seconds: float
+        self,
+        source: str,
+        payload: bytes,
+        schema: str | None,
+        error: tuple[int, str] | None,
+        seconds: float,
+        about: int | None = None,
     ) -> Outcome | None:
         """Count what has come; `None` for a twin that was not asked, or has answered before.
 
@@ -141,14 +156,17 @@ class Awaited:
             payload, schema: of the answer.
             error: code and text, or `None`.
             seconds: since it was asked.
+            about: the twin that an error of ours is about.
         """
         number = source.partition(":")[0]
         twin = int(number) if number.isascii() and number.isdigit() and len(number) <= 10 else 0
-        if twin == 0 and len(self._unheard) == 1:
+        if about is not None:
+            twin = about
+        elif twin == 0 and len(self._unheard) == 1:
             twin = next(iter(self._unheard))
         if twin in self._unheard:
             del self._unheard[twin]
-        elif twin or error is None:
+        elif twin or error is None or self.missing <= 0:
             return None
         else:
             self._nameless_errors += 1

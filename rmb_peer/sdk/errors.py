@@ -30,6 +30,10 @@ TOOK_TOO_LONG = 504
 """These as in HTTP, so that nobody has to look them up."""
 
 
+TEXT_CHARS_MAX = 4096
+"""Longest text of an error; a guess: people read it."""
+
+
 class RmbSdkError(Exception):
     """Anything that the SDK raises."""
 
@@ -121,16 +125,17 @@ class ServiceError(Exception):
 
         Args:
             code: a number from 0 to 2**32 - 1; those from 400 to 599 should mean what they mean in HTTP.
-            text: for people; it travels unencrypted.
+            text: for people; it travels unencrypted. More than 4,096 characters are cut off.
 
         Raises:
-            ValueError: the code is out of range.
+            ValueError: the code is out of range, or the text cannot be written as UTF-8.
         """
+        text.encode()
         if not 0 <= code < 2**32:
             raise ValueError(f"an error code is a number from 0 to {2**32 - 1}, not {code}")
         self.code = code
-        self.text = text
-        super().__init__(f"{code}: {text}")
+        self.text = text[:TEXT_CHARS_MAX]
+        super().__init__(f"{code}: {self.text}")
 
 
 def call_error(source: str, code: int, text: str, twin: int | None, seconds: float) -> CallError:

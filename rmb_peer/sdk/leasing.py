@@ -19,21 +19,15 @@ from importlib.resources import files
 from typing import Any, cast
 
 from redis.asyncio import Redis
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
-from redis.exceptions import RedisError
 
 from rmb_peer.local import keys
 from rmb_peer.local.leases import Lease
-from rmb_peer.local.redis_url import CONNECT_S_MAX
+from rmb_peer.local.redis_client import ANSWER_S_MAX, AWAY, open_redis
 from rmb_peer.logs import event, get_logger
 from rmb_peer.sdk.patience import Patience
 
 TAKE_S_MAX = 20
 """Longest single wait for an entry, whole seconds. It bounds how long a connection that died stays unnoticed."""
-
-ANSWER_S_MAX = 30.0
-"""Longest wait for an answer of Redis beyond that; a guess, as in `local/redis_queues.py`."""
 
 BEATS_PER_LEASE = 3
 """Heartbeats within the life of one: two may fail. A guess."""
@@ -43,22 +37,6 @@ PART_S_MAX = 2.0
 
 _UNBLOCK_S = 0.05  # between attempts to wake a slot that waits: the first may come just before it begins to wait
 _LOG = get_logger("serve")
-
-AWAY = (RedisError, OSError, TimeoutError)
-"""How Redis fails."""
-
-
-def open_redis(url: str, **options: Any) -> Redis:
-    """A client that repeats nothing behind our back.
-
-    No socket timeout: on Python 3.11 the client's way of limiting a read can lose a cancellation (CPython issue 86296).
-
-    Raises:
-        ValueError: `url` is no Redis URL.
-    """
-    return Redis.from_url(
-        url, socket_connect_timeout=CONNECT_S_MAX, socket_timeout=None, retry=Retry(NoBackoff(), 0), **options
-    )
 
 
 @dataclass(frozen=True, slots=True)

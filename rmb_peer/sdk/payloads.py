@@ -35,6 +35,7 @@ def encode(value: object) -> Payload:
         ValueError: it is something else, or larger than a message may be.
     """
     if isinstance(value, Payload):
+        (value.schema or "").encode()  # a UnicodeEncodeError is a ValueError
         payload = Payload(value.data, value.schema or guess_schema(value.data))
     elif isinstance(value, (bytes, bytearray, memoryview)):
         payload = Payload(bytes(value), guess_schema(bytes(value)))

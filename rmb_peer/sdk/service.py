@@ -25,11 +25,13 @@ from rmb_peer.local.lease_settings import LEASE_S_DEFAULT, RETRIES_DEFAULT, chec
 from rmb_peer.local.leases import Lease
 from rmb_peer.local.program_side import Request as Entry
 from rmb_peer.local.program_side import ReturnTo, UnreadableRequest, answer_json, read_request
+from rmb_peer.local.redis_client import open_redis
 from rmb_peer.local.redis_url import REDIS_DEFAULT, REDIS_VARIABLE
 from rmb_peer.logs import event, get_logger
+from rmb_peer.protocol.address import Address
 from rmb_peer.sdk.errors import BAD_REQUEST, EXPIRED, STOPPED
 from rmb_peer.sdk.handling import Command, Commands, F, Handler, Request
-from rmb_peer.sdk.leasing import Ending, Heart, Slot, open_redis
+from rmb_peer.sdk.leasing import Ending, Heart, Slot
 
 _LOG = get_logger("serve")
 
@@ -194,12 +196,12 @@ class Service:
         if entry.expired(now_s):
             event(_LOG, logging.WARNING, "request expired before it was taken", uid=entry.return_to.reference)
             return _error(entry.return_to, now_s, EXPIRED, "request expired before the service took it")
-        report(LeaseEvent(LeaseStep.IN_SERVICE, entry.return_to.reference, command.name, lease.worker))
         try:
-            request = _request(entry)
+            Address.parse(entry.return_to.source)
         except ValueError as error:
-            return _error(entry.return_to, now_s, BAD_REQUEST, f"malformed request: {error}")
-        outcome = await command.answer(request)
+            return Ending("", b"", f"malformed request: `src` is nobody: {error}")
+        report(LeaseEvent(LeaseStep.IN_SERVICE, entry.return_to.reference, command.name, lease.worker))
+        outcome = await command.answer(_request(entry))
         now_s = int(self._unix_time())
         if outcome.error is not None:
             return _error(entry.return_to, now_s, *outcome.error)

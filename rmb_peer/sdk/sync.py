@@ -12,9 +12,9 @@ from collections.abc import Coroutine, Sequence
 from concurrent.futures import Future
 from typing import Any, Self, TypeVar
 
+from rmb_peer.sdk.asking import EMPTY, Progress
 from rmb_peer.sdk.calls import TIMEOUT_S_DEFAULT, Answer, Call, Outcome
-from rmb_peer.sdk.client import Client, Progress
-from rmb_peer.sdk.payloads import Payload
+from rmb_peer.sdk.client import Client
 
 T = TypeVar("T")
 
@@ -48,7 +48,7 @@ class SyncClient:
         self,
         twin: int,
         command: str,
-        payload: object = Payload(b""),
+        payload: object = EMPTY,
         *,
         timeout_s: float = TIMEOUT_S_DEFAULT,
         tag: str | None = None,
