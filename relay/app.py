@@ -21,7 +21,7 @@ from redis.backoff import NoBackoff
 
 from relay.config import REGISTRY_HOSTED, REGISTRY_NONE, RelayConfig, default_domains
 from relay.delivery import Delivery
-from relay.intake import Exchange
+from relay.exchange import Exchange
 from relay.limits import WINDOW_S, RateLimiter
 from relay.listening import address_of, listen, local_address_of, raise_open_files
 from relay.lookup import NoTwins
@@ -37,14 +37,15 @@ from rmb_peer import __version__
 from rmb_peer.embedded.valkey import EmbeddedServerFailed, EmbeddedValkey
 from rmb_peer.logs import event, get_logger
 from rmb_peer.protocol.errors import LocalError
+from rmb_peer.protocol.link.endings import SUBPROTOCOL
 from rmb_peer.protocol.names import normalize_relay
 from rmb_peer.registry.base import Registry
 from rmb_peer.registry.cached import CachedRegistry
 from rmb_peer.registry.lookup import TwinLookup
 from rmb_peer.registry.urls import REGISTRY_PATH
 
-PROTOCOLS = ("rmb.1",)
-"""What clients may speak: one envelope per binary message."""
+PROTOCOLS = ("rmb.1", SUBPROTOCOL)
+"""What clients may speak: one envelope per binary message, or the acknowledged link."""
 
 STORE_TIMEOUT_S = 20.0
 """A store that takes longer for one answer is treated as gone. A guess: a busy disk holds up an append-only file for
@@ -147,6 +148,7 @@ class RelayApp:
             mailboxes,
             rhythm=config.rhythm,
             message_bytes_max=config.message_bytes_max,
+            direct_s_max=config.direct_s_max,
             well_known=self._well_known(domains),
         )
         server.add_to(app)

@@ -72,6 +72,11 @@ class Batcher(Generic[Item, Result]):
         self._idle.clear()
         return future
 
+    @property
+    def has_room(self) -> bool:
+        """Whether `room` would not wait."""
+        return self._roomy.is_set()
+
     async def room(self) -> None:
         """Wait until what is held is within the bounds."""
         if not self._roomy.is_set():

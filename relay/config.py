@@ -53,6 +53,8 @@ class RelayConfig:
         registry: "hosted", "none", or the URL of a registry.
         message_bytes_max: largest envelope; what other implementations can read (spec rmb 2.2).
         store_patience_s: how long an envelope waits for a store that does not answer; then its sender is told.
+        direct_s_max: how long an envelope that was handed over without the store may stay unacknowledged; then it is
+            stored. A guess: several round trips around the world.
         rhythm: pings; the times of other implementations (spec rmb 5.7).
         log_format: see `rmb_peer.logs`.
         debug: 0 information, 1 debug, 2 trace.
@@ -68,6 +70,7 @@ class RelayConfig:
     registry: str = REGISTRY_HOSTED
     message_bytes_max: int = MESSAGE_BYTES_MAX
     store_patience_s: float = APPEND_S_MAX
+    direct_s_max: float = 1.0
     rhythm: Rhythm = field(default_factory=Rhythm)
     log_format: LogFormat = "auto"
     debug: int = 0

@@ -3,9 +3,10 @@
 import asyncio
 from functools import partial
 
-from relay.mailboxes import ENTRIES_MAX, Entry, Mailboxes, Receipt
+from relay.handover import Handover, Parcel
+from relay.mailboxes import ENTRIES_MAX, Entry, EntryId, Mailboxes, Receipt
 from relay.metrics import Metrics
-from relay.sessions import Sessions
+from relay.sessions import Session, Sessions
 from rmb_peer.protocol.address import Address
 
 PACED_DEPTH = ENTRIES_MAX // 2
@@ -23,6 +24,12 @@ class Delivery:
         self._mailboxes = mailboxes
         self._sessions = sessions
         self._metrics = metrics
+        self._under_way: dict[Address, int] = {}
+        """Appends whose result is not known yet, per mailbox; none is 0."""
+
+    def session(self, owner: Address) -> Session | None:
+        """The live session with exactly this identity, if it is connected to this process."""
+        return self._sessions.get(owner)
 
     def connected(self, owner: Address) -> bool:
         """Whether this session is connected to this process."""
@@ -39,24 +46,79 @@ class Delivery:
             return 0.0
         return PACE_S_MAX * (session.depth - PACED_DEPTH) / (ENTRIES_MAX - PACED_DEPTH)
 
+    @property
+    def has_room(self) -> bool:
+        """Whether `room` would not wait."""
+        return self._mailboxes.has_room()
+
     async def room(self) -> None:
         """Wait while the store is behind; see `Mailboxes.room`."""
         await self._mailboxes.room()
 
+    def under_way(self, owner: Address) -> int:
+        """Appends to this mailbox whose result is not known yet."""
+        return self._under_way.get(owner, 0) if self._under_way else 0
+
     def deliver(self, owner: Address, data: bytes, lifetime_s: int) -> "asyncio.Future[Receipt]":
-        """Append to a mailbox; if the session is connected, its feed hears of it. See `Mailboxes.append`."""
-        appended = self._mailboxes.append(owner, data, lifetime_s)
+        """Append to a mailbox; if the session is connected, its feed hears of it. See `Mailboxes.append`.
+
+        What the session has been handed without the store is older, so it is appended first.
+        """
+        session = self._sessions.get(owner)
+        if session is not None and session.handover is not None:
+            session.handover.back_up_all()
+        appended = self._append(owner, data, lifetime_s)
         appended.add_done_callback(partial(self._on_appended, owner, data))
         return appended
 
+    def back_up(self, owner: Address, parcel: Parcel, handover: Handover) -> None:
+        """Append what a session has been handed without the store."""
+        self._metrics.backed_up += 1
+        appended = self._append(owner, parcel.data, parcel.lifetime_s)
+        appended.add_done_callback(partial(self._on_backed_up, owner, parcel, handover))
+
+    def delete(self, owner: Address, ids: list[EntryId]) -> "asyncio.Future[None]":
+        """Remove entries; see `Mailboxes.delete`."""
+        return self._mailboxes.delete(owner, ids)
+
+    def _append(self, owner: Address, data: bytes, lifetime_s: int) -> "asyncio.Future[Receipt]":
+        self._under_way[owner] = self._under_way.get(owner, 0) + 1
+        return self._mailboxes.append(owner, data, lifetime_s)
+
     def _on_appended(self, owner: Address, data: bytes, appended: "asyncio.Future[Receipt]") -> None:
-        if appended.cancelled() or appended.exception() is not None:
-            self._metrics.append_failures += 1
+        receipt = self._receipt(owner, data, appended)
+        if receipt is None:
             return
-        self._metrics.message_rx += 1
-        self._metrics.message_rx_bytes += len(data)
         session = self._sessions.get(owner)
         if session is not None:
-            receipt = appended.result()
             session.depth = receipt.depth
             session.feed.offer(Entry(receipt.id, data))
+
+    def _on_backed_up(
+        self, owner: Address, parcel: Parcel, handover: Handover, appended: "asyncio.Future[Receipt]"
+    ) -> None:
+        receipt = self._receipt(owner, parcel.data, appended)
+        if receipt is None:
+            handover.not_backed_up(parcel, None if appended.cancelled() else appended.exception())
+            return
+        session = self._sessions.get(owner)
+        if session is not None:
+            session.depth = receipt.depth
+            if session.handover is handover:
+                session.feed.has(receipt.id)
+            elif not parcel.ended:
+                session.feed.offer(Entry(receipt.id, parcel.data))
+        handover.backed_up(parcel, receipt.id)
+
+    def _receipt(self, owner: Address, data: bytes, appended: "asyncio.Future[Receipt]") -> Receipt | None:
+        left = self._under_way[owner] - 1
+        if left:
+            self._under_way[owner] = left
+        else:
+            del self._under_way[owner]
+        if appended.cancelled() or appended.exception() is not None:
+            self._metrics.append_failures += 1
+            return None
+        self._metrics.message_rx += 1
+        self._metrics.message_rx_bytes += len(data)
+        return appended.result()

@@ -74,6 +74,11 @@ class Feed:
         return self._live
 
     @property
+    def drained(self) -> bool:
+        """Whether everything in the mailbox has been taken, as far as this process knows."""
+        return self._live and not self._queue
+
+    @property
     def queued(self) -> int:
         """Entries in memory."""
         return len(self._queue)
@@ -93,6 +98,17 @@ class Feed:
         else:
             self._live = False
         self._stirred.set()
+
+    def has(self, entry_id: EntryId) -> None:
+        """An entry has just been appended whose content the session has been given already. Call in the same order."""
+        self._taken.add(entry_id)
+        if not self._live:
+            self._skip = frozenset({entry_id}).union(self._skip or ())
+        elif entry_id > self._known:
+            self._known = entry_id
+            self._paged = START
+        else:
+            self.rewind()
 
     def rewind(self) -> None:
         """Read the mailbox from the start again, leaving out what was taken: something may be where we did not look."""

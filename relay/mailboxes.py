@@ -105,6 +105,10 @@ class Mailboxes(Protocol):
         """
         ...
 
+    def has_room(self) -> bool:
+        """Whether `room` would not wait."""
+        ...
+
     async def room(self) -> None:
         """Wait while more is being appended than may be held in memory. Whoever reads from outside asks this first."""
         ...

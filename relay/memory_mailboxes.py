@@ -52,6 +52,10 @@ class MemoryMailboxes:
         future.set_result(Receipt(self._last, len(mailbox.entries)))
         return future
 
+    def has_room(self) -> bool:
+        """See `Mailboxes.has_room`."""
+        return True
+
     async def room(self) -> None:
         """See `Mailboxes.room`; an append is done at once, so there always is."""
 

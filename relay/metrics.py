@@ -16,6 +16,9 @@ CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 Eviction = Literal["closed", "back_pressure_timeout", "cancelled"]
 """Why a session ended: by its client or a lost link; because it did not take what was sent; because we wanted to."""
 
+LinkEnding = Literal["safe", "at_peer", "refused"]
+"""As in `rmb_peer.protocol.link.endings`."""
+
 _WORKER = 'worker="0"'
 """This process is one worker; the label exists for dashboards that sum over it."""
 
@@ -39,6 +42,10 @@ class Metrics:
         poison: mailbox entries deleted because of their shape.
         replies_dropped: answers to a client that could neither be stored nor sent.
         cache_hits, cache_misses: destinations that were known, or had to be looked up.
+        link_frames_in, link_frames_out: frames of rmb.2.
+        endings: how envelopes that came over rmb.2 have ended: `safe`, `at_peer`, `refused`.
+        direct: envelopes that went to a connected session without the store.
+        backed_up: those of them that had to be stored after all.
         sessions: tells how many are connected.
     """
 
@@ -55,6 +62,11 @@ class Metrics:
     replies_dropped: int = 0
     cache_hits: int = 0
     cache_misses: int = 0
+    link_frames_in: int = 0
+    link_frames_out: int = 0
+    endings: Counter[LinkEnding] = field(default_factory=Counter)
+    direct: int = 0
+    backed_up: int = 0
     sessions: Callable[[], int] = _no_sessions
 
     def _families(self) -> Iterator[tuple[str, str, str, list[tuple[str, int]]]]:
@@ -79,6 +91,13 @@ class Metrics:
         yield counter("rmb_cache_hits_total", "Destinations that were known.", self.cache_hits)
         yield counter("rmb_cache_misses_total", "Destinations that had to be looked up.", self.cache_misses)
         yield counter("relay_replies_dropped_total", "Answers neither stored nor sent.", self.replies_dropped)
+        frames = [('direction="in"', self.link_frames_in), ('direction="out"', self.link_frames_out)]
+        endings: tuple[LinkEnding, ...] = ("safe", "at_peer", "refused")
+        ends = [(f'ending="{ending}"', self.endings[ending]) for ending in endings]
+        yield "relay_link_frames_total", "counter", "Frames of rmb.2.", frames
+        yield "relay_link_endings_total", "counter", "Envelopes that came over rmb.2, by how they ended.", ends
+        yield counter("relay_direct_total", "Envelopes handed to a session without the store.", self.direct)
+        yield counter("relay_backed_up_total", "Those of them that were stored after all.", self.backed_up)
 
     def text(self) -> bytes:
         """All metrics in Prometheus' text format, version 0.0.4."""

@@ -190,6 +190,10 @@ class RedisMailboxes:
         """See `Mailboxes.append`."""
         return self._appends.submit(_Append(owner, data, min(max(lifetime_s, LIFETIME_S), LIFETIME_S_MAX)))
 
+    def has_room(self) -> bool:
+        """See `Mailboxes.has_room`."""
+        return self._appends.has_room
+
     async def room(self) -> None:
         """See `Mailboxes.room`."""
         await self._appends.room()

@@ -11,17 +11,21 @@ from typing import Any
 import orjson
 from aiohttp import hdrs, web
 
+from relay.acknowledged import AcknowledgedConnection, frame_bytes_max
 from relay.connection import Connection
+from relay.exchange import Exchange
 from relay.federation.inbound import Answer, accept_post, bad_request
-from relay.intake import Exchange
 from relay.mailboxes import Mailboxes, MailboxFailed
 from relay.metrics import CONTENT_TYPE
 from relay.sessions import Sessions
-from relay.signin import SignInRefused, sign_in
-from relay.websocket import BadHandshake, ClientSocket, check_handshake, wants_websocket
+from relay.signed_in import Common, SignedIn
+from relay.signin import SignInRefused, sign_in, sign_in_by_header
+from relay.websocket import BadHandshake, ClientSocket, check_handshake, offers, wants_websocket
 from rmb_peer import __version__
 from rmb_peer.logs import event, get_logger
+from rmb_peer.protocol.address import Address
 from rmb_peer.protocol.heartbeat import Rhythm
+from rmb_peer.protocol.link.endings import SUBPROTOCOL
 
 BODIES_BYTES_MAX = 128 * 1024 * 1024
 """Bytes of posted bodies held at once; a guess: eight of the largest."""
@@ -46,6 +50,7 @@ class Server:
         *,
         rhythm: Rhythm,
         message_bytes_max: int,
+        direct_s_max: float,
         well_known: dict[str, Any],
     ) -> None:
         """Set up.
@@ -56,15 +61,15 @@ class Server:
             mailboxes: the store.
             rhythm: pings.
             message_bytes_max: largest envelope.
+            direct_s_max: see `RelayConfig`.
             well_known: what `/.well-known/rmb` tells clients.
         """
         self._exchange = exchange
-        self._sessions = sessions
         self._mailboxes = mailboxes
-        self._rhythm = rhythm
         self._message_bytes_max = message_bytes_max
+        self._common = Common(exchange, sessions, mailboxes, rhythm, message_bytes_max, direct_s_max)
         self._well_known = orjson.dumps(well_known)
-        self._connections: set[Connection] = set()
+        self._connections: set[SignedIn] = set()
         self._all_gone = asyncio.Event()
         self._all_gone.set()
         self._stopping = False
@@ -99,9 +104,9 @@ class Server:
         return await handler(request)
 
     async def _upgrade(self, request: web.Request) -> web.StreamResponse:
-        query = request.raw_path.partition("?")[2]
+        acknowledged = offers(request.headers, SUBPROTOCOL)
         try:
-            owner = await sign_in(query, self._exchange.lookup, int(self._exchange.now_s()))
+            owner = await self._sign_in(request, acknowledged)
             check_handshake(request.headers)
         except SignInRefused as refused:
             self._exchange.metrics.refusals["sign_in"] += 1
@@ -111,15 +116,7 @@ class Server:
             return _Plain(500, str(error))
         if self._stopping:
             return _Plain(503, "relay is shutting down")
-        socket = await ClientSocket.accept(request, self._message_bytes_max)
-        connection = Connection(
-            socket,
-            owner,
-            exchange=self._exchange,
-            sessions=self._sessions,
-            mailboxes=self._mailboxes,
-            rhythm=self._rhythm,
-        )
+        connection = await self._accept(request, owner, acknowledged)
         self._connections.add(connection)
         self._all_gone.clear()
         if self._stopping:  # it began while the handshake was under way
@@ -130,7 +127,22 @@ class Server:
             self._connections.discard(connection)
             if not self._connections:
                 self._all_gone.set()
-        return socket.response
+        return connection.response
+
+    async def _sign_in(self, request: web.Request, acknowledged: bool) -> Address:
+        """A client that offers rmb.2 may hand its token over in a header, where no log of a proxy shows it."""
+        lookup, names, now_s = self._exchange.lookup, self._exchange.domains, int(self._exchange.now_s())
+        scheme, _, token = request.headers.get(hdrs.AUTHORIZATION, "").partition(" ")
+        if acknowledged and scheme.lower() == "bearer":
+            return await sign_in_by_header(token.strip(), lookup, now_s, names)
+        return await sign_in(request.raw_path.partition("?")[2], lookup, now_s, names)
+
+    async def _accept(self, request: web.Request, owner: Address, acknowledged: bool) -> SignedIn:
+        size_max = self._message_bytes_max
+        if acknowledged:
+            socket = await ClientSocket.accept(request, frame_bytes_max(size_max), SUBPROTOCOL)
+            return AcknowledgedConnection(socket, owner, self._common)
+        return Connection(await ClientSocket.accept(request, size_max), owner, self._common)
 
     async def _post(self, request: web.Request) -> web.StreamResponse:
         held = 0

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from relay.feed import Feed
+from relay.handover import Handover
 from rmb_peer.protocol.address import Address
 
 
@@ -24,6 +25,7 @@ class Session:
         generation: grows with every registration in this process; for logs.
         feed: what is to be sent to it.
         supersede: tells the connection that a newer one has taken its place.
+        handover: takes envelopes without a mailbox, if the client speaks rmb.2.
         depth: entries in its mailbox, when something was last appended.
     """
 
@@ -31,6 +33,7 @@ class Session:
     generation: int
     feed: Feed
     supersede: Callable[[], None]
+    handover: Handover | None = None
     depth: int = 0
 
 
@@ -53,7 +56,9 @@ class Sessions:
         """The live session with exactly this identity."""
         return self._sessions.get(owner)
 
-    def register(self, owner: Address, feed: Feed, supersede: Callable[[], None]) -> Session:
+    def register(
+        self, owner: Address, feed: Feed, supersede: Callable[[], None], handover: Handover | None = None
+    ) -> Session:
         """Enter a new connection; an older one of the same identity is superseded.
 
         Raises:
@@ -63,7 +68,7 @@ class Sessions:
         if older is None and len(self._sessions) >= self._sessions_max:
             raise RelayFull
         self._generation += 1
-        session = Session(owner, self._generation, feed, supersede)
+        session = Session(owner, self._generation, feed, supersede, handover)
         self._sessions[owner] = session
         if older is not None:
             older.supersede()

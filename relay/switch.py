@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from rmb_peer.protocol.address import Address
 from rmb_peer.protocol.envelope import Envelope
-from rmb_peer.protocol.errors import BadRequest
+from rmb_peer.protocol.errors import BadRequest, InvalidPayloadData, MessageTooLarge
 from rmb_peer.protocol.lifetime import envelope_ttl_s
 from rmb_peer.protocol.names import normalize_relay
 from rmb_peer.protocol.twin import Twin
@@ -23,10 +23,14 @@ class Refusal:
     Attributes:
         reason: short and fixed, for counting.
         text: what the requester is told; part of the protocol where spec rmb 6.3, 6.4 and 6.8 give it.
+        code: told with it. Relays give 0 (spec rmb 6.3); only refusals that rmb.1 does not know have another.
+        retry_after_ms: before that, sending it again is pointless; 0: at any time, or for ever. Only rmb.2 tells it.
     """
 
     reason: str
     text: str
+    code: int = 0
+    retry_after_ms: int = 0
 
 
 RATE_LIMITED = Refusal("rate_limit", "exceeded rate limits, dropping message")
@@ -40,20 +44,38 @@ OFFLINE = Refusal("offline", "destination offline")
 
 STORE_FAILED = "store_failed"
 
+RETRY_STORE_MS = 1000
+"""When a store or a registry that does not answer is worth another try; a guess: an embedded one restarts within."""
+
+RETRY_FULL_MS = 5000
+"""When a full mailbox is; a guess: a client that reads at all has taken thousands by then."""
+
+
+def no_envelope(text: str) -> Refusal:
+    """Bytes that are no envelope. (In rmb.1 the connection ends; spec rmb 6.3, step 2.)"""
+    return Refusal("no_envelope", text, InvalidPayloadData.code)
+
+
+def too_large(message_bytes_max: int) -> Refusal:
+    """More than this relay carries. (In rmb.1 the connection ends with 1009.)"""
+    text = f"message is too large: at most {message_bytes_max} bytes are accepted"
+    return Refusal("too_large", text, MessageTooLarge.code)
+
 
 def lookup_failed(text: str) -> Refusal:
     """The registry gave no answer; its text is passed on (spec rmb 6.4, step 2)."""
-    return Refusal("lookup_failed", text)
+    return Refusal("lookup_failed", text, retry_after_ms=RETRY_STORE_MS)
 
 
 def store_failed(destination: Address, text: str) -> Refusal:
     """The mailbox did not take it (spec rmb 6.4, step 5)."""
-    return Refusal(STORE_FAILED, f"failed to route message to peer '{destination}': {text}")
+    routed = f"failed to route message to peer '{destination}': {text}"
+    return Refusal(STORE_FAILED, routed, retry_after_ms=RETRY_STORE_MS)
 
 
 def mailbox_full(destination: Address, text: str) -> Refusal:
     """Too much waits for the destination already; the same form of text (spec rmb 10.5)."""
-    return Refusal("mailbox_full", store_failed(destination, text).text)
+    return Refusal("mailbox_full", store_failed(destination, text).text, retry_after_ms=RETRY_FULL_MS)
 
 
 def foreign(twin: Twin) -> Refusal:

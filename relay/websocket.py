@@ -41,6 +41,12 @@ def wants_websocket(headers: CIMultiDictProxy[str]) -> bool:
     return _has_token(headers, hdrs.CONNECTION, "upgrade") and _has_token(headers, hdrs.UPGRADE, "websocket")
 
 
+def offers(headers: CIMultiDictProxy[str], subprotocol: str) -> bool:
+    """Whether the client offers this subprotocol (RFC 6455, 11.3.4: case counts, and several headers are one list)."""
+    lists = headers.getall(hdrs.SEC_WEBSOCKET_PROTOCOL, [])
+    return any(part.strip() == subprotocol for text in lists for part in text.split(","))
+
+
 def check_handshake(headers: CIMultiDictProxy[str]) -> None:
     """Row 8 of spec rmb 4.3.
 
@@ -71,20 +77,25 @@ class ClientSocket:
         self._sent_bytes = 0
 
     @classmethod
-    async def accept(cls, request: web.Request, message_bytes_max: int) -> "ClientSocket":
+    async def accept(
+        cls, request: web.Request, message_bytes_max: int, subprotocol: str | None = None
+    ) -> "ClientSocket":
         """Answer 101. Call after `wants_websocket` and `check_handshake`.
 
         Args:
             request: the upgrade.
             message_bytes_max: larger messages close the connection with 1009.
+            subprotocol: the one of those offered that is selected (RFC 6455, 4.2.2), if any.
         """
         headers = CIMultiDict(request.headers)
         headers[hdrs.UPGRADE] = "websocket"  # aiohttp knows no lists here
-        headers.popall(hdrs.SEC_WEBSOCKET_PROTOCOL, None)  # we select none, and aiohttp would log that
+        headers.popall(hdrs.SEC_WEBSOCKET_PROTOCOL, None)  # aiohttp would log offers that are not selected
+        if subprotocol is not None:
+            headers[hdrs.SEC_WEBSOCKET_PROTOCOL] = subprotocol
         transport = request.transport
         if transport is None:
             raise ConnectionResetError("the client left during the handshake")
-        response = _Response(transport, message_bytes_max)
+        response = _Response(transport, message_bytes_max, subprotocol)
         await response.prepare(request.clone(headers=headers))
         limit_unsent(transport)
         return cls(response, transport)
@@ -177,8 +188,9 @@ class ClientSocket:
 class _Response(web.WebSocketResponse):
     """aiohttp's WebSocket, without compression, and without a hasty end when the client breaks the rules."""
 
-    def __init__(self, transport: asyncio.Transport, message_bytes_max: int) -> None:
+    def __init__(self, transport: asyncio.Transport, message_bytes_max: int, subprotocol: str | None) -> None:
         super().__init__(
+            protocols=() if subprotocol is None else (subprotocol,),
             autoping=False,
             autoclose=False,
             compress=False,

@@ -7,7 +7,7 @@ import logging
 import os
 import random
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
 from rmb_peer import __version__
@@ -24,6 +24,7 @@ from rmb_peer.protocol.backoff import Backoff
 from rmb_peer.protocol.bao.engines import chosen_engine_name
 from rmb_peer.protocol.errors import BadRequest, OtherError
 from rmb_peer.protocol.identity import Identity
+from rmb_peer.protocol.link.endings import SUBPROTOCOL
 from rmb_peer.protocol.ss58 import encode_account
 from rmb_peer.protocol.token import make_token
 from rmb_peer.protocol.twin import Twin
@@ -60,9 +61,16 @@ class Gateway:
         redis_url: where local programs push and pop.
     """
 
-    def __init__(self, config: GatewayConfig, identity: Identity) -> None:
-        """Describe it; `run` runs it."""
+    def __init__(self, config: GatewayConfig, identity: Identity, *, offers: Sequence[str] = (SUBPROTOCOL,)) -> None:
+        """Describe it; `run` runs it.
+
+        Args:
+            config: settings.
+            identity: our keys.
+            offers: what is offered to the relays besides rmb.1; nothing makes a gateway like those of other makes.
+        """
         self._config = config
+        self._offers = offers
         self._identity = identity
         self._stop = asyncio.Event()
         self.twin: Twin | None = None
@@ -99,6 +107,7 @@ class Gateway:
             random=random.random,
             message_bytes_max=self._config.message_bytes_max,
             twin=twin.id,
+            offers=self._offers,
         )
         conclusions = Conclusions(queues)
         uid_key = await queues.uid_key()

@@ -14,6 +14,7 @@ from rmb_peer.protocol.errors import (
     MessageExpired,
     MessageTooLarge,
     OtherError,
+    RefusedByRelay,
     RmbError,
     UnknownDestination,
 )
@@ -21,12 +22,14 @@ from rmb_peer.protocol.identity import Identity
 from rmb_peer.protocol.twin import Twin
 from rmb_peer.registry.lanes import Lanes, Outcome
 from rmb_peer.registry.lookup import TwinLookup
-from rmb_peer.transport.relay_link import Parcel
+from rmb_peer.transport.parcels import Parcel, Reached
 from rmb_peer.transport.relay_pool import RelayPool
 
 EXPIRED_TEXT = "response has expired before sending!"
 """For requests too: existing clients know this text (spec rmb 5.4)."""
 
+MAYBE_ARRIVED_TEXT = "message has expired before a relay acknowledged it: it may have arrived"
+"""When a connection that then died had carried it."""
 
 LOOKUP_ITEMS_MAX = 10_000
 """Drafts that wait for look-ups. A guess, above what a gateway has under way at once (`upstream`)."""
@@ -41,12 +44,12 @@ class Draft:
 
     Attributes:
         envelope: changed in place when it is sent.
-        arrived: called once a relay has provably read it.
+        arrived: called once it is known where it is, with how far that is.
         failed: called instead, with the reason.
     """
 
     envelope: Envelope
-    arrived: Callable[[], None]
+    arrived: Callable[[Reached], None]
     failed: Callable[[RmbError], None]
 
 
@@ -123,7 +126,8 @@ class Sender:
             data=data,
             expires_at_s=envelope.timestamp + envelope.expiration,
             arrived=draft.arrived,
-            expired=lambda: draft.failed(OtherError(EXPIRED_TEXT)),
+            refused=lambda why: draft.failed(RefusedByRelay(why.code, why.reason, why.retry_after_ms)),
+            expired=lambda tried: draft.failed(OtherError(MAYBE_ARRIVED_TEXT if tried else EXPIRED_TEXT)),
             uid=envelope.uid,
             destination=str(destination_of(envelope)),
         )

@@ -9,7 +9,8 @@ This module refuses to know HTTP.
 
 from dataclasses import dataclass
 
-from relay.intake import Exchange, log_routed
+from relay.exchange import Exchange
+from relay.log_lines import log_routed
 from relay.mailboxes import MailboxFailed
 from relay.switch import OFFLINE, UNKNOWN_TWIN, Refusal, refuse_early, uses_this_relay
 from rmb_peer.protocol.envelope import Envelope, destination_of, is_fail_fast, parse_envelope, source_of

@@ -45,12 +45,14 @@ class Token:
         owner: twin and session that it opens a connection for.
         issued_at_s, expires_at_s: Unix seconds.
         algorithm: the `alg` of the header.
+        audience: the relay that it is made out to, `host[:port]`; `None` for any, as in tokens of other makes.
     """
 
     owner: Address
     issued_at_s: int
     expires_at_s: int
     algorithm: str
+    audience: str | None
     _signed: bytes = field(repr=False)
     _signature: bytes = field(repr=False)
 
@@ -80,7 +82,9 @@ class Token:
             raise InvalidToken(": Invalid signature") from None
 
 
-def make_token(signer: Signer, owner: Address, now_s: int, lifetime_s: int = TOKEN_LIFETIME_S) -> str:
+def make_token(
+    signer: Signer, owner: Address, now_s: int, lifetime_s: int = TOKEN_LIFETIME_S, audience: str | None = None
+) -> str:
     """A token for one connection of `owner`.
 
     Args:
@@ -88,8 +92,10 @@ def make_token(signer: Signer, owner: Address, now_s: int, lifetime_s: int = TOK
         owner: twin and session.
         now_s: Unix seconds.
         lifetime_s: seconds until it expires.
+        audience: name of the only relay that shall accept it (RFC 7519, 4.1.3); others ignore unknown claims.
     """
-    claims = orjson.dumps({"sub": owner.twin, "sid": owner.session, "iat": now_s, "exp": now_s + lifetime_s})
+    fields = {"sub": owner.twin, "sid": owner.session, "iat": now_s, "exp": now_s + lifetime_s}
+    claims = orjson.dumps(fields if audience is None else {**fields, "aud": audience})
     signed = f"{_encode(_HEADER)}.{_encode(claims)}"
     return f"{signed}.{_encode(signer.sign(signed.encode()))}"
 
@@ -116,11 +122,15 @@ def parse_token(text: str) -> Token:
         raise InvalidToken(": invalid header: `alg` must be a string")
     if session is not None and not isinstance(session, str):
         raise InvalidToken(": invalid claims: `sid` must be a string or null")
+    audience = claims.get("aud")
+    if audience is not None and not isinstance(audience, str):
+        raise InvalidToken(": invalid claims: `aud` must be a string")
     return Token(
         owner=Address(_integer(claims, "sub", TWIN_ID_MAX), session),
         issued_at_s=_integer(claims, "iat", _U64_MAX),
         expires_at_s=_integer(claims, "exp", _U64_MAX),
         algorithm=algorithm,
+        audience=audience,
         _signed=f"{parts[0]}.{parts[1]}".encode(),
         _signature=_base64(parts[2], "signature"),
     )

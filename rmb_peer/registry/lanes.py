@@ -103,6 +103,11 @@ class Lanes(Generic[Item]):
         lane.append((item, size))
         self._count(1, size)
 
+    @property
+    def has_room(self) -> bool:
+        """Whether `room` would not wait."""
+        return self._roomy.is_set()
+
     async def room(self) -> None:
         """Wait while too much waits."""
         if not self._roomy.is_set():

@@ -83,7 +83,7 @@ async def test_what_clients_can_find_out(bed: TestBed) -> None:
     """Protocols, names, limits, registry and version."""
     async with aiohttp.ClientSession() as session, session.get(f"{bed.http}/.well-known/rmb") as answer:
         assert await answer.json() == {
-            "protocols": ["rmb.1"],
+            "protocols": ["rmb.1", "rmb.2"],
             "domains": [DOMAIN],
             "limits": {"message_bytes_max": MESSAGE_BYTES_MAX, "rate": None, "sessions_max": 500_000},
             "registry": None,

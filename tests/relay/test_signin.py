@@ -211,8 +211,8 @@ async def test_the_method_does_not_count(bed: TestBed) -> None:
 
 
 async def test_extensions_and_protocols_are_not_selected(bed: TestBed) -> None:
-    """No compression, no subprotocol, and no complaint about the offer."""
-    offers = {"Sec_WebSocket_Extensions": "permessage-deflate", "Sec_WebSocket_Protocol": "rmb.2, chat"}
+    """No compression, no subprotocol that we do not know, and no complaint about the offer."""
+    offers = {"Sec_WebSocket_Extensions": "permessage-deflate", "Sec_WebSocket_Protocol": "rmb.3, chat"}
     with LogLines("aiohttp") as lines:
         status, headers, _ = await ask(bed, make(), **offers)
     assert status == 101
