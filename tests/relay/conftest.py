@@ -10,8 +10,8 @@ from tests.support.relay import Directory, TestBed, relay, until
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def shared_bed(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[TestBed]:
-    """One relay for all tests of a module."""
-    async with relay(tmp_path_factory.mktemp("relay"), Directory()) as bed:
+    """One relay for all tests of a module. However slow this machine is, nothing is stored because of the time."""
+    async with relay(tmp_path_factory.mktemp("relay"), Directory(), direct_s_max=600.0) as bed:
         yield bed
 
 
