@@ -2,8 +2,7 @@
 
 import sys
 
-from rmb_peer.sdk.handling import Request
-from rmb_peer.sdk.service import Service
+from rmb_peer.sdk import Request, Service
 from tests.faults.programs_side import LEASED
 
 
