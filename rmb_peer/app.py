@@ -7,7 +7,7 @@ import logging
 import os
 import random
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
 from rmb_peer import __version__
@@ -15,6 +15,8 @@ from rmb_peer.conclusions import Conclusions
 from rmb_peer.config import GatewayConfig
 from rmb_peer.downstream import Downstream
 from rmb_peer.embedded.valkey import EmbeddedServerFailed, EmbeddedValkey
+from rmb_peer.local.janitor import Janitor
+from rmb_peer.local.redis_client import open_redis
 from rmb_peer.local.redis_queues import RedisQueues, connect
 from rmb_peer.logs import event, get_logger
 from rmb_peer.protocol.address import Address
@@ -22,6 +24,7 @@ from rmb_peer.protocol.backoff import Backoff
 from rmb_peer.protocol.bao.engines import chosen_engine_name
 from rmb_peer.protocol.errors import BadRequest, OtherError
 from rmb_peer.protocol.identity import Identity
+from rmb_peer.protocol.link.endings import SUBPROTOCOL
 from rmb_peer.protocol.ss58 import encode_account
 from rmb_peer.protocol.token import make_token
 from rmb_peer.protocol.twin import Twin
@@ -58,9 +61,16 @@ class Gateway:
         redis_url: where local programs push and pop.
     """
 
-    def __init__(self, config: GatewayConfig, identity: Identity) -> None:
-        """Describe it; `run` runs it."""
+    def __init__(self, config: GatewayConfig, identity: Identity, *, offers: Sequence[str] = (SUBPROTOCOL,)) -> None:
+        """Describe it; `run` runs it.
+
+        Args:
+            config: settings.
+            identity: our keys.
+            offers: what is offered to the relays besides rmb.1; nothing makes a gateway like those of other makes.
+        """
         self._config = config
+        self._offers = offers
         self._identity = identity
         self._stop = asyncio.Event()
         self.twin: Twin | None = None
@@ -97,6 +107,7 @@ class Gateway:
             random=random.random,
             message_bytes_max=self._config.message_bytes_max,
             twin=twin.id,
+            offers=self._offers,
         )
         conclusions = Conclusions(queues)
         uid_key = await queues.uid_key()
@@ -131,7 +142,7 @@ class Gateway:
                 wall_clock=time.time,
             )
             taking = tasks.create_task(upstream.run())
-            for work in (downstream.run(), conclusions.run(), pool.run(), cache.follow()):
+            for work in (downstream.run(), conclusions.run(), pool.run(), cache.follow(), self._look_after_leases()):
                 tasks.create_task(work)
             event(
                 _LOG,
@@ -157,6 +168,13 @@ class Gateway:
     async def _drain(self, pool: RelayPool, downstream: Downstream) -> None:
         while not (pool.idle and downstream.idle):  # noqa: ASYNC110 - several conditions, none of them an event
             await asyncio.sleep(_DRAIN_POLL_S)
+
+    async def _look_after_leases(self) -> None:
+        redis = open_redis(self.redis_url)
+        try:
+            await Janitor(redis).run()
+        finally:
+            await redis.aclose()
 
     async def _own_twin(self, registry: Registry) -> Twin | None:
         """Find or write our own record, waiting for a registry that is away (spec rmb 7.3)."""

@@ -392,7 +392,7 @@ class Downstream:
         self._sender.submit(
             Draft(
                 envelope,
-                arrived=lambda: self._answers.leave(size_bytes),
+                arrived=lambda reached: self._answers.leave(size_bytes),
                 failed=lambda error: self._not_sent_back(error, size_bytes),
             )
         )

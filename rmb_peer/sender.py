@@ -7,12 +7,14 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from rmb_peer.protocol.address import Address
 from rmb_peer.protocol.envelope import Envelope, destination_of, seal_and_sign
 from rmb_peer.protocol.errors import (
     CannotEncrypt,
     MessageExpired,
     MessageTooLarge,
     OtherError,
+    RefusedByRelay,
     RmbError,
     UnknownDestination,
 )
@@ -20,12 +22,14 @@ from rmb_peer.protocol.identity import Identity
 from rmb_peer.protocol.twin import Twin
 from rmb_peer.registry.lanes import Lanes, Outcome
 from rmb_peer.registry.lookup import TwinLookup
-from rmb_peer.transport.relay_link import Parcel
+from rmb_peer.transport.parcels import Parcel, Reached
 from rmb_peer.transport.relay_pool import RelayPool
 
 EXPIRED_TEXT = "response has expired before sending!"
 """For requests too: existing clients know this text (spec rmb 5.4)."""
 
+MAYBE_ARRIVED_TEXT = "message has expired before a relay acknowledged it: it may have arrived"
+"""When a connection that then died had carried it."""
 
 LOOKUP_ITEMS_MAX = 10_000
 """Drafts that wait for look-ups. A guess, above what a gateway has under way at once (`upstream`)."""
@@ -40,12 +44,12 @@ class Draft:
 
     Attributes:
         envelope: changed in place when it is sent.
-        arrived: called once a relay has provably read it.
+        arrived: called once it is known where it is, with how far that is.
         failed: called instead, with the reason.
     """
 
     envelope: Envelope
-    arrived: Callable[[], None]
+    arrived: Callable[[Reached], None]
     failed: Callable[[RmbError], None]
 
 
@@ -63,6 +67,7 @@ class Sender:
         wall_clock: Callable[[], float],
         message_bytes_max: int,
         publishes_key: bool = True,
+        session: str | None = None,
     ) -> None:
         """Set up.
 
@@ -76,8 +81,9 @@ class Sender:
             message_bytes_max: largest serialised envelope.
             publishes_key: whether our own record shows our encryption key. If it does not, nobody could open what we
                 seal, and nothing is sent to twins that want sealed payloads: plain text to them never happens.
+            session: of our connections; gateways have none.
         """
-        self._twin_id = twin_id
+        self._source = Address(twin_id, session)
         self._identity = identity
         self._pool = pool
         self._wall_clock = wall_clock
@@ -108,7 +114,7 @@ class Sender:
         if receiver.public_key is not None and not self._publishes_key:
             raise CannotEncrypt("our record publishes no key or another one: run once without --no-update")
         envelope = draft.envelope
-        envelope.source.twin = self._twin_id
+        self._source.write_to(envelope.source)
         now_s = int(self._wall_clock())
         seal_and_sign(envelope, self._identity.signer, self._identity.encryption, receiver.public_key, now_s)
         data = envelope.SerializeToString()
@@ -120,7 +126,8 @@ class Sender:
             data=data,
             expires_at_s=envelope.timestamp + envelope.expiration,
             arrived=draft.arrived,
-            expired=lambda: draft.failed(OtherError(EXPIRED_TEXT)),
+            refused=lambda why: draft.failed(RefusedByRelay(why.code, why.reason, why.retry_after_ms)),
+            expired=lambda tried: draft.failed(OtherError(MAYBE_ARRIVED_TEXT if tried else EXPIRED_TEXT)),
             uid=envelope.uid,
             destination=str(destination_of(envelope)),
         )

@@ -17,12 +17,13 @@ from rmb_peer.local.messages import (
     local_error,
     parse_request,
     parse_response,
+    relay_error,
 )
 from rmb_peer.local.queues import DeadLetter, Delivery, LocalQueues, Taken, Waiting
 from rmb_peer.logs import event, get_logger
 from rmb_peer.protocol.address import Address
 from rmb_peer.protocol.envelope import Envelope, destination_of
-from rmb_peer.protocol.errors import BadRequest, MessageTooLarge, OtherError, RequestExpired, RmbError
+from rmb_peer.protocol.errors import BadRequest, MessageTooLarge, OtherError, RefusedByRelay, RequestExpired, RmbError
 from rmb_peer.protocol.lifetime import (
     ERROR_LIFETIME_S,
     RESPONSE_LIFETIME_S,
@@ -32,6 +33,7 @@ from rmb_peer.protocol.lifetime import (
 )
 from rmb_peer.protocol.names import check_command
 from rmb_peer.sender import Draft, Sender
+from rmb_peer.transport.parcels import Reached
 from rmb_peer.uids import once_id, request_uid
 
 TAKE_COUNT = 256
@@ -243,10 +245,15 @@ class Upstream:
         self._sender.submit(
             Draft(
                 envelope,
-                arrived=lambda: self._ended(plan, ticket),
+                arrived=lambda reached: self._arrived(plan, ticket, reached),
                 failed=lambda error: self._failed(plan, ticket, index, error),
             )
         )
+
+    def _arrived(self, plan: _Outgoing, ticket: Ticket, reached: Reached) -> None:
+        """It is known where the message is; this is the place that knows both the message and how far it has come."""
+        event(_LOG, logging.DEBUG, "arrived", uid=plan.envelope.uid, where=reached)
+        self._ended(plan, ticket)
 
     def _failed(self, plan: _Outgoing, ticket: Ticket, index: int, error: RmbError) -> None:
         request = plan.request
@@ -282,7 +289,10 @@ class Upstream:
 
     def _tell(self, reply_to: str, reference: str | None, error: RmbError, mark: str) -> None:
         event(_LOG, logging.DEBUG, "told", list=reply_to, code=error.code, reason=str(error))
-        value = local_error(reference, error.code, str(error))
+        if isinstance(error, RefusedByRelay):
+            value = relay_error(reference, error.code, str(error), int(self._wall_clock()))
+        else:
+            value = local_error(reference, error.code, str(error))
         self._conclusions.tell(Delivery(reply_to, value, (mark,), TOLD_MARK_TTL_S))
 
     def _explanation(self, taken: Taken, receiver: Address, uid: str, error: RmbError) -> _Outgoing:

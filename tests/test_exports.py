@@ -1,6 +1,8 @@
 """What is promised to whoever installs the distribution: names, types, commands."""
 
 import importlib
+import subprocess
+import sys
 import tomllib
 from importlib.util import find_spec
 from pathlib import Path
@@ -9,6 +11,7 @@ from typing import Any
 import pytest
 
 import rmb_peer
+import rmb_peer.sdk
 
 ROOT = Path(__file__).parents[1]
 PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
@@ -42,6 +45,37 @@ def test_console_scripts_resolve(command: str, target: str) -> None:
         assert begun == [], f"{command} points to a missing {module}, although {package.name} has {begun}"
         pytest.skip(f"package {package.name} holds no program yet")
     assert callable(getattr(importlib.import_module(module), function))
+
+
+def test_the_names_of_the_sdk() -> None:
+    """What is promised to programs that import it; each is there."""
+    promised = [
+        "Answer", "BadAnswer", "Call", "CallError", "Client", "DirectClient", "GatewayError", "MessageExpired",
+        "NoAnswer", "NotTaken", "Outcome", "Payload", "RelayError", "RelayUnavailable", "RemoteError", "Request",
+        "RmbSdkError", "Service", "ServiceError", "StoreUnavailable", "SyncClient", "UnknownTwin",
+    ]  # fmt: skip
+    assert dir(rmb_peer.sdk) == promised
+    assert all(getattr(rmb_peer.sdk, name) is not None for name in promised)
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        _ = rmb_peer.sdk.nothing
+
+
+@pytest.mark.parametrize(
+    ("code", "forbidden"),
+    [
+        ("import rmb_peer.cli", "redis asyncio orjson cryptography"),
+        ("from rmb_peer.commands import serve; serve.build_parser()", "redis asyncio orjson"),
+        ("from rmb_peer.commands import call; call.build_parser()", "redis asyncio orjson"),
+        ("import rmb_peer.sdk", "redis asyncio orjson"),
+        ("from rmb_peer.sdk import Client, SyncClient, Service", "websockets aiohttp nacl sr25519 wasmtime"),
+        ("from rmb_peer.sdk import DirectClient", "redis aiohttp wasmtime"),
+    ],
+)
+def test_nothing_is_imported_that_is_not_used(code: str, forbidden: str) -> None:
+    """A `--help` stays fast, and a program pays only for the part of the SDK that it uses."""
+    script = f"import sys\n{code}\nprint(*sys.modules)"
+    ended = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert set(ended.stdout.split()) & set(forbidden.split()) == set()
 
 
 @pytest.mark.parametrize("module", ["envelope"])

@@ -191,6 +191,13 @@ def local_error(reference: str | None, code: int, text: str) -> bytes:
     )
 
 
+def relay_error(reference: str | None, code: int, text: str, timestamp_s: int) -> bytes:
+    """A relay's refusal that came over the acknowledged link: as if the relay had sent an error envelope (twin 0)."""
+    return incoming_response(
+        reference=reference, payload=b"", source="0", schema=None, timestamp_s=timestamp_s, error=(code, text)
+    )
+
+
 def _fields(raw: bytes) -> dict[str, Any]:
     try:
         return json_fields.object_of(raw)

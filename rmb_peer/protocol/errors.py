@@ -12,8 +12,6 @@ ours; they follow HTTP's meaning so that nobody has to look them up.
 This module refuses to know who is told, and how.
 """
 
-from typing import ClassVar
-
 from rmb_peer.protocol.pb.envelope_pb2 import Envelope
 
 
@@ -24,7 +22,7 @@ class RmbError(Exception):
         code: the number put into `err.code` or `Error.code`.
     """
 
-    code: ClassVar[int] = 500
+    code: int = 500
 
 
 class LocalError(RmbError):
@@ -90,6 +88,19 @@ class OtherError(LocalError):
     def __init__(self, detail: str) -> None:
         super().__init__(f"other: {detail}")
         self.detail = detail
+
+
+class RefusedByRelay(LocalError):
+    """A relay says over the acknowledged link that the message goes nowhere; code and text are the relay's.
+
+    Attributes:
+        retry_after_ms: sending it again before that is pointless; 0: at any time, or always.
+    """
+
+    def __init__(self, code: int, reason: str, retry_after_ms: int = 0) -> None:
+        super().__init__(reason)
+        self.code = code
+        self.retry_after_ms = retry_after_ms
 
 
 # --- the peer's -------------------------------------------------------------------------------------------------------

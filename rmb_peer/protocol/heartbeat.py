@@ -78,6 +78,13 @@ class Heartbeat(Generic[Entry]):
         """When the last complete frame came."""
         return self._heard_at
 
+    def unanswered_s(self, now: float) -> float:
+        """How long a ping has been on its way while nothing came or left; 0 while none is.
+
+        Bytes that leave, or arrive without making a frame, count as of the last call of `expire`.
+        """
+        return now - max(self._progress_at, self._heard_at) if self.waiting else 0.0
+
     def wrote(self, entry: Entry) -> None:
         """An entry has been written."""
         self._unconfirmed.append(entry)

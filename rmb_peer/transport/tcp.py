@@ -4,6 +4,7 @@ Without this a link that is busy with one large message on a slow line looks dea
 """
 
 import asyncio
+import contextlib
 import socket
 import struct
 import sys
@@ -17,22 +18,26 @@ delays."""
 
 _LAST_DATA_RECEIVED_OFFSET = 52  # tcpi_last_data_recv in struct tcp_info, Linux; milliseconds
 
+_GONE = (OSError, ValueError)
+"""What asking a closed connection raises: with asyncio the first, with uvloop the second."""
+
 
 def limit_unsent(transport: asyncio.Transport) -> None:
-    """Keep what is not yet on the wire in our own buffers, where it can be counted."""
+    """Keep what is not yet on the wire in our own buffers, where it can be counted; no matter if it is gone already."""
     if hasattr(socket, "TCP_NOTSENT_LOWAT"):
         tcp = transport.get_extra_info("socket")
-        tcp.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, UNSENT_BYTES_MAX)
+        with contextlib.suppress(*_GONE):
+            tcp.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, UNSENT_BYTES_MAX)
 
 
 def silent_s(transport: asyncio.Transport) -> float | None:
-    """How long ago the last byte arrived, in seconds; `None` where the system does not tell."""
+    """How long ago the last byte arrived, in seconds; `None` if the system does not tell, or it is gone."""
     if sys.platform != "linux":
         return None
     try:
         tcp = transport.get_extra_info("socket")
         info = tcp.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _LAST_DATA_RECEIVED_OFFSET + 4)
-    except OSError:
+    except _GONE:
         return None
     return float(struct.unpack_from("=I", info, _LAST_DATA_RECEIVED_OFFSET)[0]) / 1000
 

@@ -13,13 +13,25 @@ from tests.support.programs import network, payload, site
 SR25519: tuple[str, ...] = ()
 ED25519 = ("--key-type", "ed25519")
 
+RMB1, RMB2 = ("rmb.1",), ("rmb.2",)
+BOTH = pytest.mark.parametrize("protocols", [RMB1, RMB2], ids="".join)
 
-@pytest.mark.parametrize("flags", [(SR25519, ED25519), (ED25519, SR25519)])
+
+@pytest.mark.parametrize(
+    ("flags", "protocols"),
+    [
+        ((SR25519, ED25519), RMB2),
+        ((ED25519, SR25519), RMB2),
+        ((SR25519, ED25519), RMB1),
+        ((SR25519, ED25519), RMB1 + RMB2),
+        ((SR25519, ED25519), RMB2 + RMB1),
+    ],
+)
 async def test_a_message_crosses_and_its_answer_comes_back(
-    tmp_path: Path, flags: tuple[tuple[str, ...], tuple[str, ...]]
+    tmp_path: Path, flags: tuple[tuple[str, ...], tuple[str, ...]], protocols: tuple[str, ...]
 ) -> None:
-    """Both key types, each as requester and as responder; sealed both ways."""
-    async with network(tmp_path, *flags) as net:
+    """Both key types, each as requester and as responder, over both protocols and between them; sealed both ways."""
+    async with network(tmp_path, *flags, protocols=protocols) as net:
         a, b = net.sites
         await a.push(b.twin, dat=base64.b64encode(b"ping").decode())
         request = await b.pop("msgbus.test.echo")
@@ -60,9 +72,12 @@ async def test_two_clients_two_services_and_several_destinations(tmp_path: Path)
         await asyncio.gather(*(client(number) for number in range(4)))
 
 
-async def test_an_offline_receiver_gets_its_messages_when_it_comes_back(tmp_path: Path) -> None:
+@BOTH
+async def test_an_offline_receiver_gets_its_messages_when_it_comes_back(
+    tmp_path: Path, protocols: tuple[str, ...]
+) -> None:
     """The relay keeps messages for a gateway that is away, oldest first."""
-    async with network(tmp_path, SR25519, SR25519) as net:
+    async with network(tmp_path, SR25519, SR25519, protocols=protocols) as net:
         a, b = net.sites
         assert await b.gateway.stop() == 0
         for number in range(100):
@@ -74,10 +89,13 @@ async def test_an_offline_receiver_gets_its_messages_when_it_comes_back(tmp_path
         assert [payload(await b.pop("msgbus.test.later")) for _ in range(100)] == [b"%d" % n for n in range(100)]
 
 
+@BOTH
 @pytest.mark.parametrize("how", ["stop", "kill"])
-async def test_a_relay_restart_in_the_middle_loses_nothing(tmp_path: Path, how: str) -> None:
+async def test_a_relay_restart_in_the_middle_loses_nothing(
+    tmp_path: Path, how: str, protocols: tuple[str, ...]
+) -> None:
     """Requests go on being pushed while the relay is stopped or killed and started again; all are answered."""
-    async with network(tmp_path, SR25519, ED25519) as net:
+    async with network(tmp_path, SR25519, ED25519, protocols=protocols) as net:
         a, b = net.sites
         b.serve("test.echo")
         count = 600
@@ -99,9 +117,10 @@ async def test_a_relay_restart_in_the_middle_loses_nothing(tmp_path: Path, how: 
         assert all(answer["err"] is None for answer in answers)
 
 
-async def test_a_killed_gateway_finishes_what_it_had_taken(tmp_path: Path) -> None:
+@BOTH
+async def test_a_killed_gateway_finishes_what_it_had_taken(tmp_path: Path, protocols: tuple[str, ...]) -> None:
     """SIGKILL in the middle of sending: after a restart every request is answered, each service call happens once."""
-    async with network(tmp_path, SR25519, ED25519) as net:
+    async with network(tmp_path, SR25519, ED25519, protocols=protocols) as net:
         a, b = net.sites
         count = 2000
         await a.redis.lpush("msgbus.system.local", *(request_json(b.twin, ref=str(n), exp=300) for n in range(count)))
@@ -119,9 +138,10 @@ async def test_a_killed_gateway_finishes_what_it_had_taken(tmp_path: Path) -> No
             await asyncio.sleep(0.01)  # polls a real process
 
 
-async def test_a_killed_receiver_loses_nothing_and_doubles_nothing(tmp_path: Path) -> None:
+@BOTH
+async def test_a_killed_receiver_loses_nothing_and_doubles_nothing(tmp_path: Path, protocols: tuple[str, ...]) -> None:
     """SIGKILL of the receiving gateway, three times while messages pour in: each reaches its service exactly once."""
-    async with network(tmp_path, SR25519, ED25519) as net:
+    async with network(tmp_path, SR25519, ED25519, protocols=protocols) as net:
         a, b = net.sites
         count = 3000
         await a.redis.lpush("msgbus.system.local", *(request_json(b.twin, ref=str(n), exp=300) for n in range(count)))

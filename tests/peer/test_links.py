@@ -15,7 +15,7 @@ from rmb_peer.local.memory_queues import MemoryQueues
 from rmb_peer.local.queues import Delivery, Outcome
 from rmb_peer.protocol.heartbeat import Rhythm
 from rmb_peer.registry.memory import MemoryRegistry
-from rmb_peer.transport import relay_link
+from rmb_peer.transport import relay_link, rmb1
 from tests.support.direct_peer import direct_peer
 from tests.support.gateways import request_json, running_node, two_nodes
 from tests.support.scripted_relay import scripted_relay
@@ -142,13 +142,13 @@ async def test_the_window_bounds_what_is_under_way() -> None:
     """With a relay that reads nothing, at most one window leaves the outbox's care at a time."""
     async with scripted_relay() as relay, two_nodes(relay.url) as (a, b):
         relay.connections[a.twin.id].transport.pause_reading()
-        for _ in range(3 * relay_link.WINDOW_PARCELS):
+        for _ in range(3 * rmb1.WINDOW_PARCELS):
             a.memory.push(keys.LOCAL_REQUESTS, request_json(b.twin.id))
         link = a.pool._links[0]
         await a.until(lambda: not link.has_room)
-        assert link.unconfirmed == relay_link.WINDOW_PARCELS
+        assert link.unconfirmed == rmb1.WINDOW_PARCELS
         relay.connections[a.twin.id].transport.resume_reading()
-        for _ in range(3 * relay_link.WINDOW_PARCELS):
+        for _ in range(3 * rmb1.WINDOW_PARCELS):
             await b.popped("msgbus.test.echo")
 
 
@@ -182,6 +182,7 @@ class GatedQueues(MemoryQueues):
         return await super().deliver(deliveries)
 
 
+@pytest.mark.only("rmb.1")
 async def test_a_ping_is_answered_when_the_messages_before_it_are_safe() -> None:
     """The relay hears "read" only of what a crash can no longer lose; what is refused counts as dealt with."""
     registry, queues = MemoryRegistry(), GatedQueues()

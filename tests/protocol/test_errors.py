@@ -14,6 +14,7 @@ from rmb_peer.protocol.bao.errors import (
 )
 from rmb_peer.protocol.envelope import Envelope
 from rmb_peer.protocol.errors import LocalError, PeerError, RmbError
+from rmb_peer.protocol.link.endings import LinkBroken
 from rmb_peer.protocol.token import InvalidToken
 
 DAMAGE = Damage("truncated", "header")
@@ -66,6 +67,8 @@ TREE = [
         (kind(DAMAGE), PeerError, 422, "truncated at the header")
         for kind in (VerificationFailed, HashMismatch, Truncated)
     ),
+    (errors.RefusedByRelay(429, "x", 5), LocalError, 429, "x"),
+    (LinkBroken("x"), PeerError, 500, "x"),
     (BadRangeSpec("x"), PeerError, 400, "x"),
     (WrongArgument("x"), LocalError, 400, "x"),
     (EngineUnavailable("x"), LocalError, 500, "x"),

@@ -117,6 +117,23 @@ def test_a_silent_link_is_looked_at_while_a_ping_waits() -> None:
     assert beat.deadline() == 41.0
 
 
+def test_how_long_a_ping_has_not_been_answered() -> None:
+    """From the ping on, or from the last thing that came or left; nothing while no ping is on its way."""
+    beat: Heartbeat[tuple[int, int]] = Heartbeat(0.0, R)
+    assert beat.unanswered_s(15.0) == 0.0
+    ping = expire(beat, 20.0)
+    assert ping is not None
+    assert beat.unanswered_s(21.0) == 1.0
+    beat.heard(22.0)
+    assert beat.unanswered_s(25.0) == 3.0
+    expire(beat, 26.0, drained=1)
+    assert beat.unanswered_s(28.0) == 2.0
+    expire(beat, 29.0, drained=1, arriving_at=28.5)
+    assert beat.unanswered_s(30.0) == 1.5
+    beat.pong(ping)
+    assert beat.unanswered_s(30.0) == 0.0
+
+
 @given(st.lists(st.tuples(st.sampled_from(["write", "tick", "pong", "hear"]), st.floats(0.0, 3.0))))
 def test_every_entry_is_confirmed_once_and_in_order(steps: list[tuple[str, float]]) -> None:
     """A pong never confirms an entry that was written after its ping, and none is confirmed twice."""

@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
@@ -142,12 +143,18 @@ class RelayProgram(Program):
 
 
 class GatewayProgram(Program):
-    """`rmb-peer` with an identity and a store of its own."""
+    """`rmb-peer` with an identity and a store of its own.
 
-    def __init__(self, relay_urls: list[str], redis_url: str, secret: str, *flags: str) -> None:
+    Attributes:
+        protocol: what it speaks with relays of ours; as "rmb.1" it is a gateway that knows nothing else.
+    """
+
+    def __init__(
+        self, relay_urls: list[str], redis_url: str, secret: str, *flags: str, protocol: str = "rmb.2"
+    ) -> None:
         relays = [word for url in relay_urls for word in ("--relay", url)]
         super().__init__(
-            "rmb_peer",
+            "rmb_peer" if protocol == "rmb.2" else "tests.support.rmb1_gateway",
             "--redis",
             redis_url,
             *relays,
@@ -156,6 +163,7 @@ class GatewayProgram(Program):
             *flags,
             env={"RMB_MNEMONIC": secret},
         )
+        self.protocol = protocol
         self.twin = 0
 
     async def start(self) -> None:
@@ -163,7 +171,7 @@ class GatewayProgram(Program):
         self.twin = int((await self.event("gateway runs"))["twin"])
 
     async def connected(self) -> None:
-        await self.event("now connected")
+        await self.event("now connected", protocol=self.protocol)
 
 
 class Site:
@@ -252,11 +260,13 @@ async def running(program: Program) -> AsyncIterator[Program]:
 
 
 @asynccontextmanager
-async def site(folder: Path, relay_urls: list[str], *flags: str, secret: str | None = None) -> AsyncIterator[Site]:
+async def site(
+    folder: Path, relay_urls: list[str], *flags: str, secret: str | None = None, protocol: str = "rmb.2"
+) -> AsyncIterator[Site]:
     """A store and a connected gateway."""
     store = await EmbeddedValkey.start(folder, port=0)
     try:
-        gateway = GatewayProgram(relay_urls, store.url, secret or new_secret(), *flags)
+        gateway = GatewayProgram(relay_urls, store.url, secret or new_secret(), *flags, protocol=protocol)
         async with running(gateway):
             await gateway.connected()
             place = Site(gateway, store)
@@ -270,15 +280,18 @@ async def site(folder: Path, relay_urls: list[str], *flags: str, secret: str | N
 
 @asynccontextmanager
 async def network(
-    folder: Path, *gateway_flags: tuple[str, ...], relay_flags: tuple[str, ...] = ()
+    folder: Path,
+    *gateway_flags: tuple[str, ...],
+    relay_flags: tuple[str, ...] = (),
+    protocols: tuple[str, ...] = ("rmb.2",),
 ) -> AsyncIterator[Network]:
-    """A relay with its registry, and one site for each tuple of flags."""
+    """A relay with its registry, and one site for each tuple of flags; they speak `protocols` in turn."""
     async with AsyncExitStack() as stack:
         relay = RelayProgram(folder / "relay", *relay_flags)
         await stack.enter_async_context(running(relay))
         sites = [
-            await stack.enter_async_context(site(folder / f"site{number}", [relay.url], *flags))
-            for number, flags in enumerate(gateway_flags)
+            await stack.enter_async_context(site(folder / f"site{number}", [relay.url], *flags, protocol=protocol))
+            for (number, flags), protocol in zip(enumerate(gateway_flags), cycle(protocols), strict=False)
         ]
         yield Network(relay, sites)
 

@@ -7,13 +7,14 @@ from the specification and shares no code with `relay/`: the gateway is tested a
 import asyncio
 import base64
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from http import HTTPStatus
 
 from websockets.asyncio.server import Server, ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
 from websockets.http11 import Request, Response
+from websockets.typing import Subprotocol
 
 from rmb_peer.protocol.pb.envelope_pb2 import Envelope
 
@@ -56,6 +57,7 @@ class ScriptedRelay:
             "127.0.0.1",
             self.port,
             process_request=self._process_request,
+            select_subprotocol=lambda connection, offered: self._select(offered),
             compression=None,
             max_size=64 * 1024 * 1024,
             ping_interval=None,
@@ -78,7 +80,11 @@ class ScriptedRelay:
 
     async def deliver(self, twin: int, envelope: Envelope) -> None:
         """Send an envelope to a connected twin, as if it had been routed here."""
-        await self.connections[twin].send(envelope.SerializeToString())
+        await self._hand_over(twin, envelope.SerializeToString())
+
+    def _select(self, offered: Sequence[Subprotocol]) -> Subprotocol | None:
+        """What the answer to the handshake names: nothing, as relays do that know no subprotocols."""
+        return None
 
     def _process_request(self, connection: ServerConnection, request: Request) -> Response | None:
         if self.refuse is not None:
@@ -111,21 +117,27 @@ class ScriptedRelay:
         self.received.append(envelope)
         await self._notify()
         if not self.swallow(envelope):
-            target = self.connections.get(envelope.destination.twin)
-            if target is None:
-                self._kept.setdefault(envelope.destination.twin, []).append(frame)
+            if envelope.destination.twin in self.connections:
+                await self._hand_over(envelope.destination.twin, frame)
             else:
-                await target.send(frame)
+                self._kept.setdefault(envelope.destination.twin, []).append(frame)
+
+    async def _hand_over(self, twin: int, frame: bytes) -> None:
+        await self.connections[twin].send(frame)
 
     async def _notify(self) -> None:
         async with self._changed:
             self._changed.notify_all()
 
 
+KIND: type[ScriptedRelay] = ScriptedRelay
+"""What `scripted_relay` makes; tests/peer/conftest.py puts one in place that speaks rmb.2."""
+
+
 @asynccontextmanager
 async def scripted_relay() -> AsyncIterator[ScriptedRelay]:
     """A running one."""
-    relay = ScriptedRelay()
+    relay = KIND()
     await relay.start()
     try:
         yield relay

@@ -9,7 +9,9 @@ import pytest
 
 from rmb_peer.transport import relay_link
 from rmb_peer.transport.inbox import Inbox
-from rmb_peer.transport.relay_link import Parcel, RelayLink
+from rmb_peer.transport.parcels import Parcel
+from rmb_peer.transport.relay_link import RelayLink
+from rmb_peer.transport.rmb1 import Rmb1
 from tests.support.scripted_relay import scripted_relay
 
 WAIT_S = 60.0
@@ -110,7 +112,7 @@ async def test_an_end_that_meets_a_lost_connection_is_an_end(monkeypatch: pytest
             asyncio.get_running_loop().call_soon(running.cancel)
             raise ConnectionResetError
 
-        monkeypatch.setattr(link, "_read", break_and_end)
+        monkeypatch.setattr(Rmb1, "_read", break_and_end)
         async with asyncio.timeout(WAIT_S):
             await asyncio.wait([running])
         assert running.cancelled()

@@ -5,7 +5,7 @@ pass through as they are.
 """
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Literal
 
 from rmb_peer.protocol.errors import BadRequest, PeerError
 
@@ -48,7 +48,7 @@ class VerificationFailed(PeerError):
         damage: what failed, and where.
     """
 
-    code: ClassVar[int] = 422
+    code = 422
 
     def __init__(self, damage: Damage) -> None:
         super().__init__(str(damage))
@@ -66,7 +66,7 @@ class Truncated(VerificationFailed):
 class BadRangeSpec(PeerError):
     """The bytes are no range spec or request (C10)."""
 
-    code: ClassVar[int] = 400
+    code = 400
 
 
 class WrongArgument(BadRequest):

@@ -103,6 +103,7 @@ class Link(Generic[Entry]):
             frame.window.messages = self._window.messages
             frame.window.size_bytes = self._window.size_bytes
             self._window = None
+        endings = self._incoming.something_to_say
         frame.safe, runs = self._incoming.take_endings(RUNS_MAX)
         for run in runs:
             frame.outcomes.add(
@@ -113,7 +114,8 @@ class Link(Generic[Entry]):
                 reason=_trim(run.outcome.reason),
                 retry_after_ms=min(run.outcome.retry_after_ms, 2**32 - 1),
             )
-        if self.outgoing.queued:
+        # A large envelope takes long to travel; the other side's window does not wait for it.
+        if self.outgoing.queued and not (endings and self.outgoing.next_bytes > FRAME_BYTES_MAX):
             frame.first, envelopes = self.outgoing.take_run(FRAME_MESSAGES_MAX, FRAME_BYTES_MAX)
             frame.envelopes.extend(envelopes)
         return frame.SerializeToString()

@@ -38,6 +38,11 @@ class Outgoing(Generic[Entry]):
         """Whether envelopes wait to be framed."""
         return bool(self._queue)
 
+    @property
+    def next_bytes(self) -> int:
+        """Size of the envelope that is framed next; there must be one."""
+        return len(self._queue[0])
+
     def has_room(self, size_bytes: int = 0) -> bool:
         """Whether the window of the other side lets another envelope of this size out."""
         window, messages = self.window, len(self._unended)

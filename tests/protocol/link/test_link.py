@@ -196,6 +196,22 @@ def test_frames_are_bounded() -> None:
     assert sum(len(b.received(frame).envelopes) for frame in frames) == len(sizes)
 
 
+def test_endings_do_not_travel_with_a_large_envelope() -> None:
+    """They would arrive with its last byte; a small one does not hold them up."""
+    a, b = pair()
+    put(b, "x", "y")
+    talk(b, a)
+    a.settle(1, IS_SAFE)
+    a.put("large", bytes(FRAME_BYTES_MAX + 1))
+    first, second = (pb.Frame.FromString(frame) for frame in iter(a.take_frame, None))
+    assert (first.safe, len(first.envelopes)) == (1, 0)
+    assert (second.first, len(second.envelopes)) == (1, 1)
+    a.settle(2, IS_SAFE)
+    put(a, "small")
+    (third,) = (pb.Frame.FromString(frame) for frame in iter(a.take_frame, None))
+    assert (third.safe, third.first, len(third.envelopes)) == (2, 2, 1)
+
+
 def test_the_overhead_of_a_frame_is_bounded() -> None:
     """As many endings as possible with the longest reasons, beside as many envelopes as possible."""
     a, b = pair(Window(10_000, 100_000_000))
