@@ -16,6 +16,7 @@ from tests.support.link_client import link_client
 from tests.support.relay import (
     Directory,
     TestBed,
+    metric,
     next_is_marker,
     receive,
     relay,
@@ -343,7 +344,7 @@ async def test_nobody_gets_more_at_once_than_the_relay_wants_to_hold(bed: TestBe
 
 async def test_mute_clients_are_dropped_and_lose_nothing(tmp_path: Path) -> None:
     """WebSocket pings are for liveness: without a pong the connection ends, and what it had comes again."""
-    quick = Rhythm(idle_s=0.2, dead_s=0.4, gap_s=0.01)
+    quick = Rhythm(idle_s=0.5, dead_s=4.0, gap_s=0.01)
     async with relay(tmp_path, Directory(7, 9), rhythm=quick) as bed, link_client(bed, 7) as a:
         async with link_client(bed, 9, auto=False) as b:
             await a.send(request(7, 9))
@@ -379,6 +380,12 @@ async def test_metrics_count_endings(bed: TestBed) -> None:
             await a.outcome(uid)
     assert metrics.endings == [count + 1 for count in before]
     assert metrics.link_frames_in > frames[0] and metrics.link_frames_out > frames[1]
+    text = metrics.text().decode()
+    for ending, count in zip(("safe", "at_peer", "refused"), metrics.endings, strict=True):
+        assert metric(text, f'relay_link_endings_total{{ending="{ending}"}}') == count
+    assert metric(text, 'relay_link_frames_total{direction="in"}') == metrics.link_frames_in
+    assert metric(text, "relay_direct_total") == metrics.direct > 0
+    assert metric(text, "relay_backed_up_total") == metrics.backed_up
 
 
 async def test_rmb_1_beside_it_is_undisturbed(bed: TestBed) -> None:
