@@ -7,6 +7,7 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from rmb_peer.journal import Journal
 from rmb_peer.protocol.envelope import Envelope, destination_of, seal_and_sign
 from rmb_peer.protocol.errors import (
     CannotEncrypt,
@@ -63,6 +64,7 @@ class Sender:
         wall_clock: Callable[[], float],
         message_bytes_max: int,
         publishes_key: bool = True,
+        journal: Journal | None = None,
     ) -> None:
         """Set up.
 
@@ -76,7 +78,9 @@ class Sender:
             message_bytes_max: largest serialised envelope.
             publishes_key: whether our own record shows our encryption key. If it does not, nobody could open what we
                 seal, and nothing is sent to twins that want sealed payloads: plain text to them never happens.
+            journal: is told what is sealed.
         """
+        self._journal = journal or Journal()
         self._twin_id = twin_id
         self._identity = identity
         self._pool = pool
@@ -100,6 +104,8 @@ class Sender:
             except MessageExpired:
                 draft.failed(OtherError(EXPIRED_TEXT))
             else:
+                sealed = receiver.public_key is not None
+                self._journal.note(parcel.uid, "sealed", twin=receiver.id, encrypted=sealed, bytes=len(parcel.data))
                 self._pool.send(parcel)
         else:
             draft.failed(receiver or UnknownDestination(draft.envelope.destination.twin))

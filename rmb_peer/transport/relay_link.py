@@ -125,6 +125,9 @@ class RelayLink:
     Attributes:
         url: of the relay, without the token.
         connected: whether a WebSocket is open.
+        version: of the link protocol that is spoken.
+        rtt_s: how long the last ping took, there and back; `None` before the first one.
+        last_error: when the last failure was, by `clock`, and what it was; `None` when there was none.
     """
 
     def __init__(
@@ -166,6 +169,9 @@ class RelayLink:
         self._wake = asyncio.Event()
         self._beat_soon = asyncio.Event()
         self._reading_held_up = False
+        self.version = "rmb.1"
+        self.rtt_s: float | None = None
+        self.last_error: tuple[float, str] | None = None
 
     @property
     def unconfirmed(self) -> int:
@@ -294,6 +300,7 @@ class RelayLink:
         if pong.cancelled() or pong.exception() is not None:
             return  # the connection ended; what it left unproven has been given back
         heartbeat.heard(self._clock())
+        self.rtt_s = pong.result()
         for parcel in heartbeat.pong(ping):
             self._unconfirmed_bytes -= len(parcel.data)
             parcel.arrived()
@@ -312,6 +319,7 @@ class RelayLink:
         self._source.link_changed(self)
 
     def _report(self, text: str, reason: str) -> None:
+        self.last_error = self._clock(), f"{text}: {reason}"
         event(_LOG, logging.WARNING, text, relay=self.url, reason=reason)
 
 

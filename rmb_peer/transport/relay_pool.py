@@ -74,6 +74,16 @@ class RelayPool:
         """Whether every parcel has provably arrived or expired."""
         return not self._pending and not any(link.unconfirmed for link in self._links)
 
+    @property
+    def links(self) -> tuple[RelayLink, ...]:
+        """The links, the one that is used first."""
+        return tuple(self._links)
+
+    @property
+    def pending(self) -> int:
+        """Parcels that no relay was given yet."""
+        return len(self._pending)
+
     def send(self, parcel: Parcel) -> None:
         """Put a parcel at the end of the queue. How it ends is told through its callbacks.
 

@@ -166,9 +166,9 @@ async def test_backlog(setup: Setup) -> None:
     """Who waits is remembered with every optional part, and unknown uids are nobody's."""
     queues, _ = setup
     waiting = [
-        Waiting("u1", "ref", "ret", 60, frozenset({1, 2})),
-        Waiting("u2", None, "ret", 60, frozenset({3})),
-        Waiting("u3", "", "", 60, frozenset()),
+        Waiting("u1", "ref", "ret", 60, (2, 1, 2)),
+        Waiting("u2", None, "ret", 60, (3,)),
+        Waiting("u3", "", "", 60, ()),
     ]
     await queues.remember(waiting)
     assert await queues.recall(["u3", "unknown", "u1", "u2"]) == [waiting[2], None, waiting[0], waiting[1]]
@@ -264,7 +264,7 @@ async def test_marks_and_backlog_expire(tmp_path: Path) -> None:
     async with redis_setup(tmp_path) as (queues, programs):
         assert isinstance(programs, RedisPrograms)
         await queues.deliver([Delivery("list", b"1", ("a", "b"), 60)])
-        await queues.remember([Waiting("u", None, "ret", 60, frozenset())])
+        await queues.remember([Waiting("u", None, "ret", 60, ())])
         for name in (keys.SEEN_PREFIX + "a", keys.SEEN_PREFIX + "b", keys.BACKLOG_PREFIX + "u"):
             assert 0 < await programs.redis.ttl(name) <= 60
 
@@ -302,7 +302,7 @@ async def test_a_store_that_refuses_for_now_is_waited_for(tmp_path: Path, call: 
         calls: dict[str, Callable[[], Awaitable[object]]] = {
             "take": lambda: queues.take(1),
             "bury": lambda: queues.bury([DeadLetter("request", b"1", "why")]),
-            "remember": lambda: queues.remember([Waiting("u", None, "ret", 60, frozenset())]),
+            "remember": lambda: queues.remember([Waiting("u", None, "ret", 60, ())]),
             "deliver": lambda: queues.deliver([Delivery("list", b"1", ("m",), 60)]),
             "announce": lambda: queues.announce({"twin": "1"}),
         }
