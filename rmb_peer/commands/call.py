@@ -22,7 +22,7 @@ from rmb_peer.commands.common import (
     redis_unreachable,
 )
 from rmb_peer.commands.payload_text import as_text, for_eyes, json_field, one_line, printable
-from rmb_peer.local.keys import LOCAL_REQUESTS
+from rmb_peer.local.keys import CALLER_GONE, LOCAL_REQUESTS
 from rmb_peer.local.redis_url import CONNECT_S_MAX
 
 if TYPE_CHECKING:
@@ -45,10 +45,10 @@ DESTINATIONS_MAX = 1000
 REPLY_LIST_PREFIX = "rmb-call."
 """Our own lists: not under `msgbus.`, where a remote command could name them, nor under the gateway's `rmb:`."""
 
-_EXPIRED = 102  # spec rmb 5.9
+_TOO_LATE = (102, 504)  # spec rmb 5.9, and the gateway's own error when nobody answered
 _TWIN_ID_MAX = 2**32 - 1  # u32 (spec rmb 1)
 _RECONNECT_S = 0.2
-_LATE_S = 3  # beyond our wait: the request lives a second longer, and clocks are read in whole seconds
+_LATE_S = 10  # beyond our wait: the request lives a second longer, and the gateway tells of silence some seconds later
 
 _EPILOG = """\
 examples:
@@ -203,7 +203,7 @@ class _Call:
             with redis.pipeline(transaction=False) as pipe:
                 pipe.delete(self._reply_list)
                 if self._missing:
-                    pipe.set(self._reply_list, "the caller has gone", ex=life_left_s)
+                    pipe.set(self._reply_list, CALLER_GONE, ex=life_left_s)
                 pipe.lrem(LOCAL_REQUESTS, 1, self._request.decode())
                 not_taken = bool(pipe.execute()[-1])
             if not_taken:
@@ -229,7 +229,7 @@ class _Call:
         if answer.error is not None:
             code, text = answer.error
             complain(PROG, f"{_who(answer.source)}: error {code}: {printable(text)}")
-            if code == _EXPIRED and answer.source == "":  # the gateway noticed before we did
+            if code in _TOO_LATE and answer.source == "":  # the gateway noticed before we did
                 self._timed_out = True
             else:
                 self._failed = True

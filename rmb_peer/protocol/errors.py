@@ -75,7 +75,7 @@ class NoAnswer(LocalError):
     code = 504
 
     def __init__(self, twin: int, lifetime_s: int) -> None:
-        super().__init__(f"no answer from twin {twin} within {lifetime_s} seconds")
+        super().__init__(f"no answer from twin {twin} within {lifetime_s} s")
 
 
 class CannotEncrypt(LocalError):

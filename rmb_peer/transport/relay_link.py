@@ -282,7 +282,7 @@ class RelayLink:
                 raise TimeoutError(f"no answer to a ping for {RHYTHM.dead_s:g} s") from None
             if ping is not None:
                 pong = cast("asyncio.Future[float]", await socket.ping(ping))
-                pong.add_done_callback(partial(self._ponged, self._heartbeat, ping))
+                pong.add_done_callback(partial(self._ponged, self._heartbeat, ping, self._clock()))
             await self._wait_beat(self._heartbeat.deadline() - now_s)
 
     def _pinged(self, pongs: HeldPongs, messages_before: int, payload: bytes) -> None:
@@ -296,11 +296,13 @@ class RelayLink:
         if pongs.answerable():
             self._beat_soon.set()
 
-    def _ponged(self, heartbeat: Heartbeat[Parcel], ping: bytes, pong: "asyncio.Future[float]") -> None:
+    def _ponged(
+        self, heartbeat: Heartbeat[Parcel], ping: bytes, pinged_s: float, pong: "asyncio.Future[float]"
+    ) -> None:
         if pong.cancelled() or pong.exception() is not None:
             return  # the connection ended; what it left unproven has been given back
         heartbeat.heard(self._clock())
-        self.rtt_s = pong.result()
+        self.rtt_s = self._clock() - pinged_s  # by our clock: that of uvloop knows milliseconds only
         for parcel in heartbeat.pong(ping):
             self._unconfirmed_bytes -= len(parcel.data)
             parcel.arrived()
