@@ -172,7 +172,7 @@ class Site:
     def __init__(self, gateway: GatewayProgram, store: EmbeddedValkey) -> None:
         self.gateway = gateway
         self.store = store
-        self.redis: Any = Redis.from_url(store.url)
+        self.redis: Any = Redis.from_url(store.url, socket_timeout=None)  # a loaded machine is not a failure
         self._services: list[asyncio.Task[None]] = []
 
     @property
@@ -209,7 +209,7 @@ class Site:
         self._services.append(asyncio.create_task(self._serve(command, answer)))
 
     async def _serve(self, command: str, answer: Callable[[bytes], bytes]) -> None:
-        client: Any = Redis.from_url(self.store.url)
+        client: Any = Redis.from_url(self.store.url, socket_timeout=None)
         try:
             while True:
                 item = await client.blmpop(1.0, 1, f"msgbus.{command}", direction="RIGHT", count=100)
