@@ -20,7 +20,10 @@ from rmb_peer.downstream import Downstream
 from rmb_peer.embedded.valkey import EmbeddedServerFailed, EmbeddedValkey
 from rmb_peer.http_server import listening
 from rmb_peer.journal import Journal
+from rmb_peer.local.janitor import Janitor
+from rmb_peer.local.lease_events import LeaseEvent, listen
 from rmb_peer.local.queues import JournalLimits
+from rmb_peer.local.redis_client import open_redis
 from rmb_peer.local.redis_queues import RedisQueues, connect
 from rmb_peer.local.sole_gateway import AnotherGateway, claim, describe, gateway_client_name, older_rivals
 from rmb_peer.logs import event, get_logger
@@ -184,6 +187,7 @@ class Gateway:
                 Deadlines(queues, time.time, journal).run(),
                 pool.run(),
                 cache.follow(),
+                self._look_after_leases(),
                 journal.run(queues),
                 observation.run(check),
             ):
@@ -216,6 +220,20 @@ class Gateway:
     async def _drain(self, pool: RelayPool, downstream: Downstream) -> None:
         while not (pool.idle and downstream.idle):  # noqa: ASYNC110 - several conditions, none of them an event
             await asyncio.sleep(_DRAIN_POLL_S)
+
+    async def _look_after_leases(self) -> None:
+        redis = open_redis(self.redis_url)
+        hear_no_more = listen(self._note_lease)
+        try:
+            await Janitor(redis).run()
+        finally:
+            hear_no_more()
+            await redis.aclose()
+
+    def _note_lease(self, happened: LeaseEvent) -> None:
+        if happened.uid is not None:
+            why = f"{happened.step.value}: {happened.detail}"
+            self._journal.note(happened.uid, "service-failed", cmd=happened.command, why=why)
 
     async def _own_twin(self, registry: Registry) -> Twin | None:
         """Find or write our own record, waiting for a registry that is away (spec rmb 7.3)."""

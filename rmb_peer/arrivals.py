@@ -45,8 +45,14 @@ class Arrival:
     size_bytes: int
 
 
-def examine(frame: bytes, own_twin: int, now_s: int) -> Arrival:
+def examine(frame: bytes, own_twin: int, now_s: int, session: str | None = None) -> Arrival:
     """Look at a frame.
+
+    Args:
+        frame: as it came.
+        own_twin: who we are.
+        now_s: Unix time.
+        session: of our connection; gateways have none.
 
     Raises:
         InvalidPayloadData: it is no envelope.
@@ -66,7 +72,7 @@ def examine(frame: bytes, own_twin: int, now_s: int) -> Arrival:
     if source.twin == 0:
         if kind != "error" or envelope.HasField("signature"):
             raise UnsignedMessage(kind)
-    elif destination_of(envelope) != Address(own_twin):
+    elif destination_of(envelope) != Address(own_twin, session):
         raise NotForUs(f"addressed to {destination_of(envelope)}, this is twin {own_twin}")
     ttl_s = envelope_ttl_s(envelope, now_s)
     if ttl_s is None:

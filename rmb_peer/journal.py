@@ -28,8 +28,7 @@ CODES = {
     "received": "received and verified",
     "queued": "pushed to the service's list",
     "repeated": "recognised as a repeat",
-    "in-service": "taken by a service",
-    "service-failed": "the service let go of it",
+    "service-failed": "a worker left it unfinished",
     "reply-taken": "the service's answer was taken",
     "answered": "answered",
     "answered-error": "answered with an error",
@@ -37,8 +36,8 @@ CODES = {
     "expired": "no answer in time",
     "not-queued": "its list could not take it",
 }
-"""Every code and what it says to people. The gateway writes them all but `in-service` and `service-failed`, which
-belong to whoever keeps leases, and `stored-at-…`, which only an acknowledged link can tell."""
+"""Every code and what it says to people. Who has it in hand at the moment is read from the leases themselves;
+`stored-at-…` only an acknowledged link can tell."""
 
 WRITE_EVERY_S = 0.25
 """Longest time that a note waits to be written; what a crash may lose. A guess."""

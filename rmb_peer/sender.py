@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from rmb_peer.journal import Journal
+from rmb_peer.protocol.address import Address
 from rmb_peer.protocol.envelope import Envelope, destination_of, seal_and_sign
 from rmb_peer.protocol.errors import (
     CannotEncrypt,
@@ -64,6 +65,7 @@ class Sender:
         wall_clock: Callable[[], float],
         message_bytes_max: int,
         publishes_key: bool = True,
+        session: str | None = None,
         journal: Journal | None = None,
     ) -> None:
         """Set up.
@@ -78,10 +80,11 @@ class Sender:
             message_bytes_max: largest serialised envelope.
             publishes_key: whether our own record shows our encryption key. If it does not, nobody could open what we
                 seal, and nothing is sent to twins that want sealed payloads: plain text to them never happens.
+            session: of our connections; gateways have none.
             journal: is told what is sealed.
         """
         self._journal = journal or Journal()
-        self._twin_id = twin_id
+        self._source = Address(twin_id, session)
         self._identity = identity
         self._pool = pool
         self._wall_clock = wall_clock
@@ -114,7 +117,7 @@ class Sender:
         if receiver.public_key is not None and not self._publishes_key:
             raise CannotEncrypt("our record publishes no key or another one: run once without --no-update")
         envelope = draft.envelope
-        envelope.source.twin = self._twin_id
+        self._source.write_to(envelope.source)
         now_s = int(self._wall_clock())
         seal_and_sign(envelope, self._identity.signer, self._identity.encryption, receiver.public_key, now_s)
         data = envelope.SerializeToString()

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from rmb_peer.journal import CODES
 from rmb_peer.local.journal_chunks import Event
-from rmb_peer.local.looking import Letter, OutboxEntry, Pending
+from rmb_peer.local.looking import Hold, Letter, OutboxEntry, Pending
 
 Verdict = Literal["answered", "failed", "under way", "unknown"]
 
@@ -51,7 +51,13 @@ class Timeline:
 
 
 def timeline(
-    uid: str, events: Sequence[Event], outbox: Sequence[OutboxEntry], pending: Pending, letters: Sequence[Letter]
+    uid: str,
+    events: Sequence[Event],
+    outbox: Sequence[OutboxEntry],
+    pending: Pending,
+    letters: Sequence[Letter],
+    holds: Sequence[Hold],
+    now_s: float,
 ) -> Timeline:
     """Put it together.
 
@@ -61,6 +67,8 @@ def timeline(
         outbox: entries that it is made of and that have not safely left.
         pending: who waits for it.
         letters: dead letters about it.
+        holds: workers that have it in hand.
+        now_s: Unix seconds; what is known of the present is put at this time.
     """
     steps = [_step(event) for event in events]
     noted = {event.code for event in events}
@@ -73,11 +81,19 @@ def timeline(
         Step(letter.at_s, "dead", f"dead letter: {letter.reason}", {"id": letter.id}, "store", "bad")
         for letter in letters
     ]
+    for hold in holds:
+        whose = (
+            "a service has it in hand" if hold.alive else "a worker that is gone had it in hand: it will be tried again"
+        )
+        details = {"command": hold.command, "worker": hold.worker}
+        steps.append(Step(now_s, "in-service", whose, details, "store", ""))
     if pending.deadline_s is not None:
         silent = list(pending.silent)
         text = f"silence of {_twins(silent)} becomes an error at this time"
         steps.append(Step(pending.deadline_s, "deadline", text, {"twins": silent}, "store", ""))
     verdict, summary = _verdict(events, bool(outbox), pending, letters)
+    if holds and verdict in ("under way", "unknown"):
+        verdict, summary = "under way", "a service has it in hand"
     return Timeline(uid, tuple(sorted(steps, key=lambda step: step.at_s)), verdict, summary)
 
 

@@ -46,7 +46,7 @@ CORE_MUST_NOT_USE = {
 CORE_MUST_NOT_CALL = ("open", "print", "input", "breakpoint", "exec", "eval")
 
 # Modules that import by a computed name, and what that name begins with.
-COMPUTED_IMPORTS = {"rmb_peer.cli": "rmb_peer.commands."}
+COMPUTED_IMPORTS = {"rmb_peer.cli": "rmb_peer.commands.", "rmb_peer.sdk": "rmb_peer.sdk."}
 
 
 def below(name: str, *packages: str) -> bool:

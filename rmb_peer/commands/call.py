@@ -1,14 +1,17 @@
 """`rmb-peer call`: send one request and print what comes back.
 
-A local program like any other: it talks only to Redis (spec rmb 5.2, 5.4), so it works beside any gateway. It waits on
-a list of its own, and leaves nothing behind whatever happens.
+A local program like any other: it talks only to Redis (spec rmb 5.2, 5.4), so it works beside any gateway, and it
+leaves nothing behind whatever happens. How that works is the SDK's business (`sdk/client.py`); here are the flags and
+the output.
 """
 
 import argparse
+import contextlib
+import signal
 import sys
-import time
+import threading
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from rmb_peer.commands.common import (
     EXIT_FAILED,
@@ -17,18 +20,15 @@ from rmb_peer.commands.common import (
     EXIT_USAGE,
     add_redis_flag,
     complain,
-    exit_on_sigterm,
     make_parser,
     redis_unreachable,
 )
 from rmb_peer.commands.payload_text import as_text, for_eyes, json_field, one_line, printable
-from rmb_peer.local.keys import CALLER_GONE, LOCAL_REQUESTS
-from rmb_peer.local.redis_url import CONNECT_S_MAX
+from rmb_peer.local.keys import LOCAL_REQUESTS
 
 if TYPE_CHECKING:
-    from redis import Redis
-
-    from rmb_peer.local.program_side import Answer
+    from rmb_peer.sdk.calls import Answer, Call, Outcome
+    from rmb_peer.sdk.errors import CallError
 
 PROG = "rmb-peer call"
 
@@ -42,14 +42,7 @@ DATA_BYTES_MAX = 16 * 2**20
 DESTINATIONS_MAX = 1000
 """A guess at what is still a call and not a broadcast."""
 
-REPLY_LIST_PREFIX = "rmb-call."
-"""Our own lists: not under `msgbus.`, where a remote command could name them, nor under the gateway's `rmb:`."""
-
-_TOO_LATE = (102, 504)  # spec rmb 5.9, and the gateway's own error when nobody answered
 _TWIN_ID_MAX = 2**32 - 1  # u32 (spec rmb 1)
-_RECONNECT_S = 0.2
-_LATE_S = 10  # beyond our wait: the request lives a second longer, and the gateway tells of silence some seconds later
-
 _EPILOG = """\
 examples:
   rmb-peer call 7 rmb.version
@@ -106,156 +99,127 @@ def main(argv: list[str]) -> int:
     except (OSError, ValueError) as error:
         complain(PROG, f"cannot use DATA: {error}")
         return EXIT_USAGE
-    exit_on_sigterm()
-    return _Call(arguments, payload).run()
+    import asyncio
+
+    from rmb_peer.sdk.calls import Call
+    from rmb_peer.sdk.errors import StoreUnavailable
+    from rmb_peer.sdk.payloads import Payload
+
+    try:
+        call = Call(arguments.twin, arguments.command, Payload(payload, arguments.schema), tag=arguments.tag)
+    except ValueError as error:
+        complain(PROG, printable(str(error)))
+        return EXIT_USAGE
+    try:
+        return asyncio.run(_call(arguments, call))
+    except StoreUnavailable as error:
+        complain(PROG, redis_unreachable(arguments.redis, error.reason))
+        return EXIT_FAILED
 
 
-class _Call:
-    """One request and its answers."""
+async def _call(arguments: argparse.Namespace, call: "Call") -> int:
+    import asyncio
 
-    def __init__(self, arguments: argparse.Namespace, payload: bytes) -> None:
-        import uuid
+    from rmb_peer.sdk.client import Client
 
-        from rmb_peer.local.program_side import guess_schema, request_json
+    try:
+        client = Client(arguments.redis)
+    except ValueError as error:
+        complain(PROG, redis_unreachable(arguments.redis, error))
+        return EXIT_USAGE
+    report = _Report(arguments)
+    terminated = False
+    if threading.current_thread() is threading.main_thread():  # signals do not arrive elsewhere
+        work = asyncio.current_task()
+        assert work is not None
 
+        def terminate() -> None:
+            nonlocal terminated
+            terminated = True
+            work.cancel()
+
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, terminate)
+    try:
+        async with (
+            client,
+            contextlib.aclosing(client.outcomes([call], timeout_s=arguments.timeout)) as outcomes,
+        ):
+            async for outcome in outcomes:
+                report.add(outcome)
+    except asyncio.CancelledError:
+        if terminated:
+            raise SystemExit(128 + signal.SIGTERM) from None
+        raise
+    return report.exit_code()
+
+
+class _Report:
+    """Prints endings as they come, and sums them up."""
+
+    def __init__(self, arguments: argparse.Namespace) -> None:
         self._arguments = arguments
-        self._reply_list = REPLY_LIST_PREFIX + uuid.uuid4().hex
-        self._request = request_json(
-            reference=self._reply_list,
-            command=arguments.command,
-            expiration_s=int(arguments.timeout) + 1,  # whole seconds, and not less than we wait
-            payload=payload,
-            tags=arguments.tag,
-            destinations=arguments.twin,
-            reply_list=self._reply_list,
-            schema=arguments.schema or guess_schema(payload),
-        )
-        self._missing = len(arguments.twin)
+        self._missing = 0
         self._failed = False
         self._timed_out = False
+        self._not_taken = False
 
-    def run(self) -> int:
-        from redis import Redis
-        from redis.backoff import NoBackoff
-        from redis.exceptions import RedisError
-        from redis.retry import Retry
+    def add(self, outcome: "Outcome") -> None:
+        from rmb_peer.sdk.calls import Answer
+        from rmb_peer.sdk.errors import MessageExpired, NoAnswer, NotTaken
 
-        url = self._arguments.redis
-        try:
-            redis = Redis.from_url(
-                url,
-                socket_connect_timeout=CONNECT_S_MAX,
-                socket_timeout=self._arguments.timeout + CONNECT_S_MAX,
-                retry=Retry(NoBackoff(), 0),  # a push that is repeated could ask twice
-            )
-        except ValueError as error:
-            complain(PROG, redis_unreachable(url, error))
-            return EXIT_USAGE
-        begin = time.monotonic()
-        try:
-            redis.lpush(LOCAL_REQUESTS, self._request)
-            self._collect(redis, begin)
-        except RedisError as error:
-            complain(PROG, redis_unreachable(url, error))
-            return EXIT_FAILED
-        finally:
-            not_taken = self._clean_up(redis, begin)
+        if isinstance(outcome, NoAnswer):
+            self._missing += 1
+            self._timed_out = True
+            self._not_taken = isinstance(outcome, NotTaken)
+            return
+        several = len(self._arguments.twin) > 1
+        if isinstance(outcome, Answer):
+            if self._arguments.json:
+                _print_json(outcome, None)
+            else:
+                _print_payload(outcome, several=several, raw=self._arguments.raw)
+            return
+        if self._arguments.json:
+            _print_json(None, outcome)
+        self._complain(outcome)
+        if isinstance(outcome, MessageExpired) and outcome.source == "":  # the gateway noticed before we did
+            self._timed_out = True
+        else:
+            self._failed = True
+
+    def exit_code(self) -> int:
         if self._missing:
-            self._report_missing(not_taken)
+            count = len(self._arguments.twin)
+            which = "no answer" if count == 1 else f"{self._missing} of {count} answers missing"
+            taken = f": nobody took the request from {LOCAL_REQUESTS}; is a gateway running on this Redis?"
+            complain(PROG, f"{which} within {self._arguments.timeout:g} s{taken if self._not_taken else ''}")
         if self._failed:
             return EXIT_FAILED
         return EXIT_TIMEOUT if self._timed_out else EXIT_OK
 
-    def _collect(self, redis: "Redis", begin: float) -> None:
-        """Print answers until all are there or the time is over."""
-        while self._missing:
-            remaining_s = self._arguments.timeout - (time.monotonic() - begin)
-            if remaining_s <= 0:
-                return
-            popped: Any = self._pop(redis, remaining_s)
-            if popped is not None:
-                self._missing -= 1
-                self._handle(popped[1], ms=(time.monotonic() - begin) * 1000)
+    def _complain(self, error: "CallError") -> None:
+        from rmb_peer.sdk.errors import BadAnswer
 
-    def _pop(self, redis: "Redis", remaining_s: float) -> Any:
-        """One entry, or `None`. A store that comes back within the time is waited for: the request is on its way."""
-        from redis.exceptions import ConnectionError as RedisConnectionError
-        from redis.exceptions import TimeoutError as RedisTimeoutError
-
-        try:
-            return redis.blpop([self._reply_list], timeout=remaining_s)  # seconds, with a fraction since Redis 6
-        except (RedisConnectionError, RedisTimeoutError):
-            if remaining_s <= _RECONNECT_S:
-                raise
-            time.sleep(_RECONNECT_S)
-            return None
-
-    def _clean_up(self, redis: "Redis", begin: float) -> bool:
-        """Remove our list, and our request if nobody has taken it; the answer is whether it was still there.
-
-        An answer that comes later would make the list anew, for nobody. So the name is held by something that is no
-        list, until the request's life is over: the gateway then treats the answer as undeliverable.
-        """
-        from redis.exceptions import RedisError
-
-        life_left_s = int(self._arguments.timeout - (time.monotonic() - begin)) + _LATE_S
-        try:
-            with redis.pipeline(transaction=False) as pipe:
-                pipe.delete(self._reply_list)
-                if self._missing:
-                    pipe.set(self._reply_list, CALLER_GONE, ex=life_left_s)
-                pipe.lrem(LOCAL_REQUESTS, 1, self._request.decode())
-                not_taken = bool(pipe.execute()[-1])
-            if not_taken:
-                redis.delete(self._reply_list)
-        except RedisError:
-            return False  # the store is away, and that has been or will be said
-        return not_taken
-
-    def _handle(self, entry: bytes, ms: float) -> None:
-        from rmb_peer.local.program_side import read_answer
-        from rmb_peer.protocol.errors import BadRequest
-
-        try:
-            answer = read_answer(entry)
-        except BadRequest as error:
-            complain(PROG, f"the gateway pushed an answer that is none: {error}")
-            self._failed = True
-            return
-        if self._arguments.json:
-            _print_json(answer, ms)
-        elif answer.error is None:
-            _print_payload(answer, several=len(self._arguments.twin) > 1, raw=self._arguments.raw)
-        if answer.error is not None:
-            code, text = answer.error
-            complain(PROG, f"{_who(answer.source)}: error {code}: {printable(text)}")
-            if code in _TOO_LATE and answer.source == "":  # the gateway noticed before we did
-                self._timed_out = True
-            else:
-                self._failed = True
-
-    def _report_missing(self, not_taken: bool) -> None:
-        count = len(self._arguments.twin)
-        which = "no answer" if count == 1 else f"{self._missing} of {count} answers missing"
-        why = (
-            f": nobody took the request from {LOCAL_REQUESTS}; is a gateway running on this Redis?" if not_taken else ""
-        )
-        complain(PROG, f"{which} within {self._arguments.timeout:g} s{why}")
-        self._timed_out = True
+        if isinstance(error, BadAnswer):
+            complain(PROG, printable(error.text))
+        else:
+            complain(PROG, f"{_who(error.source)}: error {error.code}: {printable(error.text)}")
 
 
-def _print_json(answer: "Answer", ms: float) -> None:
+def _print_json(answer: "Answer | None", error: "CallError | None") -> None:
     import base64
     import json
 
-    error = None if answer.error is None else {"code": answer.error[0], "message": answer.error[1]}
+    payload = b"" if answer is None else answer.payload
+    source = answer.source if answer else error.source if error else ""
+    seconds = answer.seconds if answer else error.seconds if error else 0.0
     fields = {
-        "src": json.dumps(answer.source),
-        "shm": json.dumps(answer.schema),
-        "dat": json.dumps(base64.b64encode(answer.payload).decode()),
-        "payload": json_field(answer.payload),
-        "err": json.dumps(error, ensure_ascii=False),
-        "ms": f"{ms:.3f}",
+        "src": json.dumps(source),
+        "shm": json.dumps(answer and answer.schema),
+        "dat": json.dumps(base64.b64encode(payload).decode()),
+        "payload": json_field(payload),
+        "err": json.dumps(error and {"code": error.code, "message": error.text}, ensure_ascii=False),
+        "ms": f"{seconds * 1000:.3f}",
     }
     line = ",".join(f'"{name}":{value}' for name, value in fields.items())
     sys.stdout.buffer.write(f"{{{line}}}\n".encode())

@@ -13,13 +13,7 @@ from types import FrameType
 from typing import Never
 
 from rmb_peer.commands.payload_text import printable
-from rmb_peer.local.redis_url import public_url
-
-REDIS_DEFAULT = "redis://localhost:6379"
-"""Spec rmb 8.1."""
-
-REDIS_VARIABLE = "RMB_REDIS"
-"""Environment variable with the same meaning as `--redis`."""
+from rmb_peer.local.redis_url import REDIS_DEFAULT, REDIS_VARIABLE, public_url
 
 EXIT_OK = 0
 EXIT_FAILED = 1

@@ -36,8 +36,8 @@ examples:
   rmb-peer dead purge --all
   test -z "$(rmb-peer dead list --json)" || echo "something could not be delivered" | mail -s rmb root
 
-A letter is a request or a response of a program here, something received for a list here that could not take it, or a
-record of the gateway that was found damaged. The newest 10,000 are kept.
+A letter is a request or a response of a program here, something received for a list here that could not take it, work
+that no worker could finish, or a record of the gateway that was found damaged. The newest 10,000 are kept.
 
 retry puts a letter back into the list it came from, or was for, and removes it here, at one instant. A request gets a
 new id, and its `now` and `exp` still count. What came from another gateway and could not be checked stays here: its
@@ -71,7 +71,9 @@ def build_parser() -> argparse.ArgumentParser:
             if name == "purge":
                 which.add_argument("--older-than", metavar="SECONDS", type=_seconds, help="those that are older")
         if name != "show":
-            action.add_argument("--kind", choices=("request", "response", "received", "record"), help="only these")
+            action.add_argument(
+                "--kind", choices=("request", "response", "received", "record", "unfinished"), help="only these"
+            )
         add_store_flags(action)
     return parser
 

@@ -1,14 +1,12 @@
 """`rmb-peer serve`: answer the requests of one command by running a program for each.
 
-A local program like any other: it talks only to Redis (spec rmb 5.3, 5.4), so it works beside any gateway.
+A local program like any other: it talks only to Redis (spec rmb 5.3, 5.4), so it works beside any gateway. How requests
+are taken and answered is the SDK's business (`sdk/service.py`); here are the flags.
 """
 
 import argparse
-import asyncio
 import logging
 import shutil
-import signal
-from typing import TYPE_CHECKING
 
 from rmb_peer.commands.common import (
     EXIT_FAILED,
@@ -20,16 +18,13 @@ from rmb_peer.commands.common import (
     make_parser,
     redis_unreachable,
 )
+from rmb_peer.local.lease_settings import LEASE_S_DEFAULT, LEASE_S_MAX, LEASE_S_MIN, RETRIES_DEFAULT, RETRIES_MAX
 from rmb_peer.local.redis_url import public_url
-
-if TYPE_CHECKING:
-    from rmb_peer.service.answering import ProgramAnswers
-    from rmb_peer.service.worker import Worker
 
 PROG = "rmb-peer serve"
 
 WORKERS_MAX = 256
-"""A guess: programs that run at the same time; each is a process of this machine."""
+"""A guess: programs that run at the same time; each is a process of this machine. No more than `CONCURRENCY_MAX`."""
 
 TIMEOUT_S_DEFAULT = 60.0
 OUTPUT_BYTES_DEFAULT = 8 * 2**20
@@ -57,6 +52,11 @@ Other exit codes: the asker gets an error with that code and the end of standard
 ours: 400 the entry is no request, 102 its lifetime is over, 413 too much output, 500 the program did not start or was
 ended by a signal, 503 the service was stopped, 504 it took too long. When the program ends, or its time is over,
 everything left in its process group is killed.
+
+Requests are taken with a lease. When this process dies, even by kill -9 or with its machine, what it had not answered
+is tried again --lease seconds later, by any other service of this command or by the next run of this one; a program
+that runs long keeps its lease. After --retries repetitions the asker gets error 502, and the request is kept in the
+stream rmb:dead. A program may therefore run more than once for one request, but only one answer leaves.
 
 Ctrl-C or SIGTERM: what runs is finished and answered, then serve ends. A second one kills what runs; those who asked
 get error 503.
@@ -92,6 +92,20 @@ def build_parser() -> argparse.ArgumentParser:
         default=OUTPUT_BYTES_DEFAULT,
         help=f"largest answer (default {OUTPUT_BYTES_DEFAULT})",
     )
+    parser.add_argument(
+        "--retries",
+        metavar="N",
+        type=_retries,
+        default=RETRIES_DEFAULT,
+        help=f"repetitions of a request whose worker died (default {RETRIES_DEFAULT})",
+    )
+    parser.add_argument(
+        "--lease",
+        metavar="SECONDS",
+        type=_lease,
+        default=LEASE_S_DEFAULT,
+        help=f"how long after its last sign of life a worker counts as dead (default {LEASE_S_DEFAULT:g})",
+    )
     add_redis_flag(parser)
     add_log_flags(parser)
     return parser
@@ -112,74 +126,55 @@ def main(argv: list[str]) -> int:
 
     setup_logging(arguments.debug, arguments.log_format)
     try:
-        return asyncio.run(_serve(arguments, program))
+        return _serve(arguments, program)
     except ValueError as error:
         complain(PROG, redis_unreachable(arguments.redis, error))
         return EXIT_FAILED
 
 
-async def _serve(arguments: argparse.Namespace, program: list[str]) -> int:
+def _serve(arguments: argparse.Namespace, program: list[str]) -> int:
     from rmb_peer.local.keys import command_list
     from rmb_peer.logs import event, get_logger
-    from rmb_peer.service.answering import ProgramAnswers, ProgramSettings
-    from rmb_peer.service.worker import Worker
+    from rmb_peer.sdk.service import Service
+    from rmb_peer.service.answering import ProgramHandler
 
-    answers = ProgramAnswers(ProgramSettings(program, arguments.timeout, arguments.output_max, arguments.schema))
-    list_name = command_list(arguments.command)
-    workers = [Worker(arguments.redis, list_name, answers.reply) for _ in range(arguments.workers)]
-    stopper = _Stopper(workers, answers)
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, stopper.signalled)
-    event(
-        get_logger("serve"), logging.INFO, "serving", command=arguments.command, list=list_name,
-        redis=public_url(arguments.redis), workers=arguments.workers,
-    )  # fmt: skip
-    async with asyncio.TaskGroup() as group:
-        stopper.group = group
-        for worker in workers:
-            group.create_task(worker.run())
-    return EXIT_FAILED if stopper.signals > 1 else EXIT_OK
+    service = Service(arguments.redis, lease_s=arguments.lease, retries=arguments.retries)
+    handler = ProgramHandler(program, arguments.timeout, arguments.output_max, arguments.schema)
+    service.add(arguments.command, handler, concurrency=arguments.workers)
 
+    def begun() -> None:
+        event(
+            get_logger("serve"), logging.INFO, "serving", command=arguments.command,
+            list=command_list(arguments.command), redis=public_url(arguments.redis), workers=arguments.workers,
+        )  # fmt: skip
 
-class _Stopper:
-    """What signals do: the first stops in order, the second kills what runs."""
-
-    def __init__(self, workers: "list[Worker]", answers: "ProgramAnswers") -> None:
-        self._workers = workers
-        self._answers = answers
-        self.signals = 0
-        self.group: asyncio.TaskGroup | None = None
-
-    def signalled(self) -> None:
-        assert self.group is not None
-        self.signals += 1
-        if self.signals == 1:
-            for worker in self._workers:
-                self.group.create_task(worker.stop())
-        else:
-            self._answers.abort()
-            for worker in self._workers:
-                worker.abandon()
+    service.run(begun)
+    return EXIT_FAILED if service.aborted else EXIT_OK
 
 
 def _command(text: str) -> str:
-    from rmb_peer.protocol.errors import CommandRefused
-    from rmb_peer.protocol.names import BUILTIN_PREFIX, check_command
+    from rmb_peer.sdk.handling import check_service_command
 
     try:
-        check_command(text)
-    except CommandRefused as error:
+        check_service_command(text)
+    except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from None
-    if f"{text}.".startswith(BUILTIN_PREFIX):
-        raise argparse.ArgumentTypeError(
-            f"commands that begin with {BUILTIN_PREFIX} are answered by the gateway itself"
-        )
     return text
 
 
 def _workers(text: str) -> int:
     return _whole(text, 1, WORKERS_MAX)
+
+
+def _retries(text: str) -> int:
+    return _whole(text, 0, RETRIES_MAX)
+
+
+def _lease(text: str) -> float:
+    seconds = _seconds(text)
+    if not LEASE_S_MIN <= seconds <= LEASE_S_MAX:
+        raise argparse.ArgumentTypeError(f"a lease lasts {LEASE_S_MIN:g} to {LEASE_S_MAX:g} seconds")
+    return seconds
 
 
 def _output_bytes(text: str) -> int:

@@ -95,6 +95,8 @@ def _timeline(store: "Store", uid: str) -> "Timeline":
         [entry for entry in store.outbox() if entry.uid == uid],
         store.pending(uid),
         [letter for letter in store.letters() if letter.uid == uid],
+        store.holds(uid),
+        store.now_s(),
     )
 
 

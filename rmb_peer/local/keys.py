@@ -81,6 +81,32 @@ STATUS = "rmb:status"
 it runs is in `STATUS_LIVE`."""
 
 
+# Leases: how a service takes work without losing it when it dies (README, "Services that may crash").
+
+LEASES = "rmb:leases"
+"""Set. Names of lease lists; a janitor looks into those whose worker has no heartbeat."""
+
+LEASE_PREFIX = "rmb:lease:"
+"""List per lease, `rmb:lease:<worker>:<slot>:<command>`: what this slot of this worker has in hand, one entry."""
+
+ALIVE_PREFIX = "rmb:alive:"
+"""String per worker, with expiry: its heartbeat. Gone means dead."""
+
+RETRIES = "rmb:retries"
+"""Hash. How often unfinished work of a command is tried again, by command; absent means the default."""
+
+TRIES_PREFIX = "rmb:tries:"
+"""String per entry that a worker left unfinished: how many did. By the SHA-1 of the entry; lives as long as it."""
+
+LATER = "rmb:later"
+"""Sorted set. Unfinished work that waits for its next try, by Unix time; `reclaim.lua` writes the members."""
+
+
+def lease_list(worker: str, slot: str, command: str) -> str:
+    """The list that holds what one slot of a worker has in hand."""
+    return f"{LEASE_PREFIX}{worker}:{slot}:{command}"
+
+
 def command_list(command: str) -> str:
     """The list on which a service waits for `command`."""
     return COMMAND_PREFIX + command

@@ -5,7 +5,7 @@ Reading changes nothing and needs no gateway to run. Everything read is treated 
 
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, cast
 
 import orjson
@@ -90,6 +90,16 @@ class Pending:
 
 
 @dataclass(frozen=True, slots=True)
+class Hold:
+    """A request in the hands of a worker (`leases`)."""
+
+    command: str
+    worker: str
+    alive: bool
+    since_s: float | None
+
+
+@dataclass(frozen=True, slots=True)
 class Queue:
     """One list or stream.
 
@@ -121,9 +131,9 @@ class Store:
     # --- journal ------------------------------------------------------------------------------------------------------
 
     def journal(self) -> Iterator[Event]:
-        """Every event that is kept, the newest chunk first; damaged chunks are passed over."""
+        """Every event that is kept, the newest first; damaged chunks are passed over."""
         for _, fields in self._newest_first(keys.JOURNAL):
-            yield from unpack(fields.get(b"c", b"")) or ()
+            yield from reversed(unpack(fields.get(b"c", b"")) or ())
 
     def uids_of(self, name: str) -> list[str]:
         """Uids that this uid, or client's reference, stands for; the newest first."""
@@ -191,6 +201,23 @@ class Store:
                 silent = tuple(sorted(int(twin) for twin in asked if twin.isdigit()))
         return Pending(waiting, deadline, silent)
 
+    def holds(self, uid: str) -> list[Hold]:
+        """Which workers have a request in hand at the moment."""
+        return [hold for hold, entry in self._leased() if _object(entry).get("ref") == uid]
+
+    def _leased(self) -> Iterator[tuple[Hold, bytes]]:
+        now_s = self.now_s()
+        for key in self._redis.sscan_iter(keys.LEASES, count=PAGE):
+            name = key.decode(errors="backslashreplace")
+            worker, _, command = (*name.removeprefix(keys.LEASE_PREFIX).split(":", 2), "", "")[:3]
+            try:
+                entry = self._redis.lindex(key, 0)
+            except ResponseError:  # something else has the name
+                continue
+            if entry is not None:
+                alive = bool(self._redis.exists(keys.ALIVE_PREFIX + worker))
+                yield Hold(command, worker, alive, _asked_s_ago(entry, now_s)), entry
+
     # --- dead letters -------------------------------------------------------------------------------------------------
 
     def letters(self) -> Iterator[Letter]:
@@ -232,14 +259,20 @@ class Store:
         """Every list that a gateway or its programs use, and the gateway's own streams."""
         now_s = self.now_s()
         found = [self._stream(keys.OUTBOX, "outbox", now_s), self._stream(keys.DEAD, "dead letters", now_s)]
-        waiting = self._redis.zcard(keys.DEADLINES)
-        found.append(Queue(keys.DEADLINES, "requests waiting for answers", waiting))
+        found.append(Queue(keys.DEADLINES, "requests waiting for answers", self._sorted(keys.DEADLINES)))
         inputs = {keys.LOCAL_REQUESTS: "requests to take", keys.LOCAL_REPLIES: "service answers to take"}
         for name, what in inputs.items():
             found.append(Queue(name, what, self._length(name)))
         for name, what in ((keys.TAKING_REQUESTS, inputs[keys.LOCAL_REQUESTS]), (keys.TAKING_REPLIES, "being taken")):
             if self._length(name):
                 found.append(Queue(name, what, self._length(name)))
+        leased: dict[str, list[float]] = {}
+        for hold, _ in self._leased():
+            leased.setdefault(hold.command, []).append(hold.since_s or 0.0)
+        for command, ages in sorted(leased.items()):
+            found.append(Queue(keys.command_list(command), "in service, leased", len(ages), max(ages) or None))
+        if later := self._sorted(keys.LATER):
+            found.append(Queue(keys.LATER, "unfinished work that waits for its next try", later))
         lists = []
         for key in self._redis.scan_iter(count=PAGE, _type="list"):
             name = key.decode(errors="backslashreplace")
@@ -277,7 +310,7 @@ class Store:
         return [
             self._stream(keys.OUTBOX, "outbox", now_s),
             self._stream(keys.DEAD, "dead letters", now_s),
-            Queue(keys.DEADLINES, "waiting", self._redis.zcard(keys.DEADLINES)),
+            Queue(keys.DEADLINES, "waiting", self._sorted(keys.DEADLINES)),
             Queue(keys.LOCAL_REQUESTS, "requests", self._length(keys.LOCAL_REQUESTS)),
             Queue(keys.LOCAL_REPLIES, "answers", self._length(keys.LOCAL_REPLIES)),
         ]
@@ -314,6 +347,12 @@ class Store:
         except ResponseError:
             return 0  # something else has the name; the gateway says so in its log
 
+    def _sorted(self, name: str) -> int:
+        try:
+            return int(self._redis.zcard(name))
+        except ResponseError:
+            return 0
+
     def _stream(self, name: str, what: str, now_s: float) -> Queue:
         first = self._redis.xrange(name, count=1)
         oldest_s = max(0.0, round(now_s - _at_s(first[0][0].decode()), 1)) if first else None
@@ -338,8 +377,9 @@ def _letter(entry: str, fields: dict[bytes, bytes]) -> Letter:
     def text(name: bytes) -> str:
         return fields.get(name, b"").decode(errors="backslashreplace")
 
-    raw = fields.get(b"raw", b"")
-    return Letter(entry, _at_s(entry), text(b"kind"), text(b"reason"), raw, text(b"uid"), text(b"list"))
+    raw, kind, uid = fields.get(b"raw", b""), text(b"kind"), text(b"uid")
+    letter = Letter(entry, _at_s(entry), kind, text(b"reason"), raw, uid, text(b"list"))
+    return replace(letter, uid=letter.reference or "") if kind == "unfinished" and not uid else letter
 
 
 def _at_s(entry: str) -> float:

@@ -34,12 +34,14 @@ class Answer:
         payload: decoded.
         schema: content type of the payload.
         error: code and text, or `None` when it is no error.
+        reference: the `ref` of the request.
     """
 
     source: str
     payload: bytes
     schema: str | None
     error: tuple[int, str] | None
+    reference: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +80,18 @@ class UnreadableRequest(BadRequest):
     def __init__(self, text: str, return_to: ReturnTo | None = None) -> None:
         super().__init__(text)
         self.return_to = return_to
+
+
+class UnreadableAnswer(BadRequest):
+    """An entry of a `ret` list that is no answer.
+
+    Attributes:
+        reference: the `ref` of the request, when that much could be read.
+    """
+
+    def __init__(self, text: str, reference: str | None = None) -> None:
+        super().__init__(text)
+        self.reference = reference
 
 
 def guess_schema(payload: bytes) -> str:
@@ -141,15 +155,21 @@ def read_answer(entry: bytes) -> Answer:
     """Read what the gateway pushed for a client.
 
     Raises:
-        BadRequest: names the field that is not as spec rmb 5.4 says.
+        UnreadableAnswer: names the field that is not as spec rmb 5.4 says.
     """
-    fields = _object(entry)
-    return Answer(
-        source=json_fields.text(fields, "src"),
-        payload=json_fields.payload(fields),
-        schema=json_fields.optional_text(fields, "shm"),
-        error=json_fields.error_of(fields),
-    )
+    reference: str | None = None
+    try:
+        fields = _object(entry)
+        reference = json_fields.optional_text(fields, "ref")
+        return Answer(
+            source=json_fields.text(fields, "src"),
+            payload=json_fields.payload(fields),
+            schema=json_fields.optional_text(fields, "shm"),
+            error=json_fields.error_of(fields),
+            reference=reference,
+        )
+    except BadRequest as error:
+        raise UnreadableAnswer(str(error), reference) from None
 
 
 def read_request(entry: bytes) -> Request:

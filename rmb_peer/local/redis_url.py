@@ -2,6 +2,12 @@
 
 from urllib.parse import urlsplit, urlunsplit
 
+REDIS_DEFAULT = "redis://localhost:6379"
+"""Spec rmb 8.1."""
+
+REDIS_VARIABLE = "RMB_REDIS"
+"""Environment variable that says where the gateway's Redis is."""
+
 CONNECT_S_MAX = 5.0
 """Longest wait for a connection; a guess, generous for a store that should be near."""
 

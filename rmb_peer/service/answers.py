@@ -1,23 +1,17 @@
-"""From a request to the environment of a program, and from its result to the answer. Pure.
+"""From a request to the environment of a program, and from its result to the error that it means. Pure.
 
 It refuses to know how programs run and where answers go.
 """
 
 from collections.abc import Mapping
 
-from rmb_peer.local.program_side import Request, answer_json, guess_schema
+from rmb_peer.sdk.errors import FAILED, TOOK_TOO_LONG
+from rmb_peer.sdk.handling import Request
 from rmb_peer.secret_source import SECRET_VARIABLE
 from rmb_peer.service.program import Ending, Result
 
-EXPIRED = 102
-"""Spec rmb 5.9."""
-
-BAD_REQUEST = 400
 TOO_LARGE = 413
-FAILED = 500
-STOPPED = 503
-TIMED_OUT = 504
-"""These as in HTTP, so that nobody has to look them up."""
+"""As in HTTP, so that nobody has to look it up."""
 
 
 def environment_for(request: Request, base: Mapping[bytes, bytes]) -> dict[bytes, bytes]:
@@ -32,30 +26,14 @@ def environment_for(request: Request, base: Mapping[bytes, bytes]) -> dict[bytes
         environment cannot hold, are left out.
     """
     fields = {
-        "RMB_SRC": request.return_to.source,
+        "RMB_SRC": request.source,
         "RMB_CMD": request.command,
-        "RMB_REF": request.return_to.reference,
-        "RMB_TAG": request.tags or "",
+        "RMB_REF": request.uid,
+        "RMB_TAG": request.tag or "",
         "RMB_SCHEMA": request.schema or "",
     }
     kept = {name: value for name, value in base.items() if name != SECRET_VARIABLE.encode()}
     return kept | {name.encode(): value.replace("\0", "").encode() for name, value in fields.items()}
-
-
-def answer_to(request: Request, result: Result, schema: str | None, now_s: int) -> bytes:
-    """The JSON that answers `request`.
-
-    Args:
-        request: what was asked.
-        result: how the program ended.
-        schema: content type of the answer; `None` declares JSON when the output is JSON, else bytes.
-        now_s: Unix time.
-    """
-    error = error_of(result)
-    if error is None:
-        declared = schema or guess_schema(result.output)
-        return answer_json(request.return_to, payload=result.output, schema=declared, now_s=now_s)
-    return answer_json(request.return_to, payload=b"", schema=None, now_s=now_s, error=error)
 
 
 def error_of(result: Result) -> tuple[int, str] | None:
@@ -70,7 +48,7 @@ def error_of(result: Result) -> tuple[int, str] | None:
     if result.ending is Ending.KILLED_BY_SIGNAL:
         return FAILED, _with("the program was ended by signal " + str(result.code), result.complaint)
     if result.ending is Ending.TIMED_OUT:
-        return TIMED_OUT, _with("the program took too long", result.complaint)
+        return TOOK_TOO_LONG, _with("the program took too long", result.complaint)
     if result.ending is Ending.OUTPUT_TOO_LARGE:
         return TOO_LARGE, _with("the program's output is too large", result.complaint)
     return FAILED, result.complaint

@@ -14,8 +14,9 @@ import pytest
 from redis.asyncio import Redis
 
 from rmb_peer.cli import main
-from rmb_peer.commands.call import DATA_BYTES_MAX, REPLY_LIST_PREFIX
+from rmb_peer.commands.call import DATA_BYTES_MAX
 from rmb_peer.embedded.valkey import EmbeddedValkey
+from rmb_peer.sdk.client import REPLY_LIST_PREFIX
 from tests.support.gateway_script import response, scripted_gateway
 from tests.support.processes import Ended, background, exit_code, run_peer, start_peer
 from tests.support.schemas import faults
@@ -60,10 +61,11 @@ async def test_the_request_is_exactly_that_of_the_redis_api(redis_url: str, redi
     assert faults("local_request", request) == []
     assert list(request) == ["ver", "ref", "cmd", "exp", "dat", "tag", "dst", "ret", "shm", "now"]
     own = request.pop("ret")
+    assert request.pop("ref")
     assert own.startswith(REPLY_LIST_PREFIX)
     assert not own.startswith(("msgbus.", "rmb:"))
     assert request == {
-        "ver": 1, "ref": own, "cmd": "zos.a", "exp": 10, "dat": _b64(b'{"a": 1}'), "tag": "fail-fast",
+        "ver": 1, "cmd": "zos.a", "exp": 10, "dat": _b64(b'{"a": 1}'), "tag": "fail-fast",
         "dst": [7, 8], "shm": "application/json", "now": 0,
     }  # fmt: skip
     await _nothing_left(redis)

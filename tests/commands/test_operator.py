@@ -290,6 +290,14 @@ async def test_queues_with_their_age(redis: Redis, redis_url: str, capsys: pytes
     assert found["msgbus.work"]["oldest_s"] >= 600
     assert found["msgbus.noise"]["oldest_s"] is None
     assert found["answers.1"]["what"] == "answers"
+    held = keys.lease_list("w1", "0", "some:work")
+    await client.sadd(keys.LEASES, held, "rmb:lease:noise")
+    await client.lpush(held, json.dumps({"ref": "u9", "now": now_s - 60}))
+    await client.zadd(keys.LATER, {"x": 1})
+    assert await run(queues.main, "--json", "-r", redis_url) == 0
+    rows = {(queue["name"], queue["what"]): queue for queue in map(json.loads, capsys.readouterr().out.splitlines())}
+    assert rows["msgbus.some:work", "in service, leased"]["oldest_s"] >= 60
+    assert rows[keys.LATER, "unfinished work that waits for its next try"]["entries"] == 1
     assert await run(queues.main, "--limit", "2", "-r", redis_url) == 0
     assert await run(queues.main, "--limit", "1", "-r", redis_url) == 1
     assert "msgbus.work" in capsys.readouterr().out

@@ -1,9 +1,11 @@
 """From journal and durable state to a story and a verdict."""
 
+from collections.abc import Sequence
+
 import pytest
 
 from rmb_peer.local.journal_chunks import Event
-from rmb_peer.local.looking import Letter, OutboxEntry, Pending
+from rmb_peer.local.looking import Hold, Letter, OutboxEntry, Pending
 from rmb_peer.local.queues import Waiting
 from rmb_peer.timeline import Timeline, timeline
 
@@ -18,8 +20,15 @@ def events(*codes: str) -> list[Event]:
     return [Event(1000 + number, "u", code, {}) for number, code in enumerate(codes)]
 
 
-def story(notes: list[Event], *, outbox: bool = False, pending: Pending = NOBODY, letter: bool = False) -> Timeline:
-    return timeline("u", notes, [OUTBOX] if outbox else [], pending, [LETTER] if letter else [])
+def story(
+    notes: list[Event],
+    *,
+    outbox: bool = False,
+    pending: Pending = NOBODY,
+    letter: bool = False,
+    holds: Sequence[Hold] = (),
+) -> Timeline:
+    return timeline("u", notes, [OUTBOX] if outbox else [], pending, [LETTER] if letter else [], holds, 90.0)
 
 
 @pytest.mark.parametrize(
@@ -69,3 +78,13 @@ def test_an_unknown_code_is_shown_as_it_is() -> None:
     made = story(events("from-the-future"))
     assert (made.steps[0].text, made.steps[0].tone) == ("from-the-future", "")
     assert made.verdict == "under way"
+
+
+def test_who_has_it_in_hand() -> None:
+    """A lease is the present: its worker is named, and the message is under way until it is answered."""
+    made = story(events("received", "queued"), holds=[Hold("work", "w1", True, 3.0)])
+    assert (made.steps[-1].code, made.steps[-1].details["worker"]) == ("in-service", "w1")
+    assert (made.verdict, made.summary) == ("under way", "a service has it in hand")
+    gone = story(events("received", "queued"), holds=[Hold("work", "w1", False, 3.0)])
+    assert "tried again" in gone.steps[-1].text
+    assert story(events("reply-taken"), holds=[Hold("work", "w1", True, 3.0)]).verdict == "answered"
