@@ -167,6 +167,7 @@ class Store:
         for event in self.journal():
             if event.uid == uid and event not in events:
                 events.append(event)
+        events.reverse()  # those of one millisecond as they were noted
         return sorted(events, key=lambda event: event.at_ms)
 
     # --- durable state ------------------------------------------------------------------------------------------------

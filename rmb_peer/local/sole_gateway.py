@@ -80,12 +80,13 @@ async def older_rivals(redis: Redis, own_name: str) -> list[dict[str, str]]:
     own = [client for client in clients if client.get("name") == own_name]
     if not own:
         return []  # just disconnected: the next look will tell
+    asking = next((client for client in own if client.get("cmd", "").startswith("client")), own[0])
     rivals = [
         client
         for client in clients
         if client.get("name", "").startswith(GATEWAY_CLIENT_PREFIX)
         and client["name"] != own_name
-        and client.get("db") == own[0].get("db")
+        and client.get("db") == asking.get("db")  # others of ours may not have selected theirs yet
     ]
     oldest = min(int(client["id"]) for client in own)
     return rivals if any(int(rival["id"]) < oldest for rival in rivals) else []
