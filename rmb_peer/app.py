@@ -7,18 +7,28 @@ import logging
 import os
 import random
 import time
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+
+from redis.exceptions import RedisError
 
 from rmb_peer import __version__
 from rmb_peer.conclusions import Conclusions
 from rmb_peer.config import GatewayConfig
+from rmb_peer.deadlines import Deadlines
 from rmb_peer.downstream import Downstream
 from rmb_peer.embedded.valkey import EmbeddedServerFailed, EmbeddedValkey
+from rmb_peer.http_server import listening
+from rmb_peer.journal import Journal
 from rmb_peer.local.janitor import Janitor
+from rmb_peer.local.lease_events import LeaseEvent, listen
+from rmb_peer.local.queues import JournalLimits
 from rmb_peer.local.redis_client import open_redis
 from rmb_peer.local.redis_queues import RedisQueues, connect
+from rmb_peer.local.sole_gateway import AnotherGateway, claim, describe, gateway_client_name, older_rivals
 from rmb_peer.logs import event, get_logger
+from rmb_peer.observation import Observation, Parts
+from rmb_peer.probing import Prober
 from rmb_peer.protocol.address import Address
 from rmb_peer.protocol.backoff import Backoff
 from rmb_peer.protocol.bao.engines import chosen_engine_name
@@ -73,6 +83,8 @@ class Gateway:
         self._offers = offers
         self._identity = identity
         self._stop = asyncio.Event()
+        self._failure: OtherError | None = None
+        self._journal = Journal(JournalLimits(config.journal_bytes, config.journal_age))
         self.twin: Twin | None = None
         self.redis_url = config.redis
 
@@ -87,17 +99,40 @@ class Gateway:
             BadRequest: a setting cannot be used.
             OtherError: the store or the registry refuses us; says what to do.
         """
-        async with self._store() as queues, self._registry() as registry:
+        async with AsyncExitStack() as stack:
+            queues, check = await stack.enter_async_context(self._store())
+            observation = Observation(
+                queues=queues,
+                journal=self._journal,
+                why_refused=queues.why_refused,
+                trouble=lambda: queues.trouble,
+                depths=queues.depths,
+                wall_clock=time.time,
+                clock=time.monotonic,
+            )
+            if self._config.http is not None:
+                address = await stack.enter_async_context(listening(self._config.http, observation))
+                event(_LOG, logging.INFO, "http listening", address=address)
+            registry = await stack.enter_async_context(self._registry())
             cache = CachedRegistry(registry)
             twin = await self._own_twin(cache)
             if twin is None:
                 return  # told to stop before the registry answered
             self.twin = twin
             await queues.announce(self._status(twin))
-            await self._serve(queues, cache, twin)
+            await self._serve(queues, cache, twin, observation, check)
+        if self._failure is not None:
+            raise self._failure
 
-    async def _serve(self, queues: RedisQueues, cache: CachedRegistry, twin: Twin) -> None:
-        signer = self._identity.signer
+    async def _serve(
+        self,
+        queues: RedisQueues,
+        cache: CachedRegistry,
+        twin: Twin,
+        observation: Observation,
+        check: Callable[[], Awaitable[None]],
+    ) -> None:
+        signer, journal = self._identity.signer, self._journal
         pool = RelayPool(
             self._config.relay,
             Inbox(),
@@ -121,6 +156,7 @@ class Gateway:
                 wall_clock=time.time,
                 message_bytes_max=self._config.message_bytes_max,
                 publishes_key=self._publishes_key(twin),
+                journal=journal,
             )
             upstream = Upstream(
                 queues=queues,
@@ -129,6 +165,7 @@ class Gateway:
                 uid_key=uid_key,
                 wall_clock=time.time,
                 message_bytes_max=self._config.message_bytes_max,
+                journal=journal,
             )
             downstream = Downstream(
                 twin_id=twin.id,
@@ -140,9 +177,29 @@ class Gateway:
                 conclusions=conclusions,
                 tasks=tasks,
                 wall_clock=time.time,
+                journal=journal,
             )
+            prober = Prober(
+                twin_id=twin.id,
+                sender=sender,
+                downstream=downstream,
+                connected=pool.anyone_connected.is_set,
+                clock=time.monotonic,
+                random_bytes=os.urandom,
+            )
+            observation.parts = Parts(twin.id, pool, upstream, downstream, prober)
+            observation.state = "running"
             taking = tasks.create_task(upstream.run())
-            for work in (downstream.run(), conclusions.run(), pool.run(), cache.follow(), self._look_after_leases()):
+            for work in (
+                downstream.run(),
+                conclusions.run(),
+                Deadlines(queues, time.time, journal).run(),
+                pool.run(),
+                cache.follow(),
+                self._look_after_leases(),
+                journal.run(queues),
+                observation.run(check),
+            ):
                 tasks.create_task(work)
             event(
                 _LOG,
@@ -154,12 +211,16 @@ class Gateway:
             )
             await self._stop.wait()
             event(_LOG, logging.INFO, "stopping")
+            observation.state = "stopping"
             # The order of stopping: take nothing new; let what is under way arrive; write how it ended; cut the links.
             taking.cancel()
             try:
                 async with asyncio.timeout(DRAIN_S_MAX):
                     await self._drain(pool, downstream)
                     await conclusions.flush()
+                    await journal.flush(queues)
+                    observation.state = "stopped"
+                    await observation.publish()
             except TimeoutError:
                 event(_LOG, logging.WARNING, "stopped before everything had ended; the rest goes out at the next start")
             raise _Stopped  # the group cancels what is left, look-ups included
@@ -171,10 +232,17 @@ class Gateway:
 
     async def _look_after_leases(self) -> None:
         redis = open_redis(self.redis_url)
+        hear_no_more = listen(self._note_lease)
         try:
             await Janitor(redis).run()
         finally:
+            hear_no_more()
             await redis.aclose()
+
+    def _note_lease(self, happened: LeaseEvent) -> None:
+        if happened.uid is not None:
+            why = f"{happened.step.value}: {happened.detail}"
+            self._journal.note(happened.uid, "service-failed", cmd=happened.command, why=why)
 
     async def _own_twin(self, registry: Registry) -> Twin | None:
         """Find or write our own record, waiting for a registry that is away (spec rmb 7.3)."""
@@ -199,7 +267,8 @@ class Gateway:
         return twin
 
     @asynccontextmanager
-    async def _store(self) -> AsyncIterator[RedisQueues]:
+    async def _store(self) -> AsyncIterator[tuple[RedisQueues, Callable[[], Awaitable[None]]]]:
+        """The store, and a check that it is still ours alone."""
         embedded, url = None, self._config.redis
         if url.split(":")[0] == "embedded":
             try:
@@ -209,16 +278,31 @@ class Gateway:
             url = embedded.url
         self.redis_url = url
         keeper = asyncio.create_task(embedded.keep_running()) if embedded else None
+        name = gateway_client_name(os.urandom(8))
         try:
             try:
-                redis = await connect(url)
+                redis = await connect(url, name)
             except (ConnectionError, ValueError) as error:
                 raise OtherError(
                     f"no Redis at {_without_password(url)} ({error}): start one, or give --redis"
                 ) from None
             queues = RedisQueues(redis, random_bytes=os.urandom)
+
+            async def check() -> None:
+                try:
+                    rivals = await older_rivals(redis, name)
+                except RedisError:
+                    return  # away; whoever needs it says so
+                if rivals:
+                    self._failure = AnotherGateway(describe(rivals))
+                    self.stop()
+
             try:
-                yield queues
+                try:
+                    await claim(redis, name)
+                except RedisError as error:
+                    raise OtherError(f"the store at {_without_password(url)} failed: {error}") from None
+                yield queues, check
             finally:
                 await queues.close()
         finally:

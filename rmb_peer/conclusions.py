@@ -1,14 +1,15 @@
 """How things ended: errors told to local programs, dead letters kept, outbox entries forgotten.
 
-One task writes them in batches, always in this order, so that whatever instant the process dies at, an entry is
-forgotten only after its sender was told. Repeating the same after a restart tells nobody twice: errors carry marks.
+One task writes them in batches, each batch at one instant: whenever the process dies, an entry is forgotten together
+with its sender being told, or neither. Writing the same again tells nobody twice: errors carry marks, or end a
+destination, which happens once.
 """
 
 import asyncio
 import logging
 from collections.abc import Iterable
 
-from rmb_peer.local.queues import DeadLetter, Delivery, LocalQueues, Outcome
+from rmb_peer.local.queues import DeadLetter, Delivery, LocalQueues
 from rmb_peer.logs import event, get_logger
 
 _LOG = get_logger("gateway")
@@ -55,13 +56,7 @@ class Conclusions:
             errors, self._errors = self._errors, []
             letters, self._letters = self._letters, []
             entries, self._entries = self._entries, []
-            outcomes = await self._queues.deliver(errors)
-            for error, outcome in zip(errors, outcomes, strict=True):
-                if outcome in (Outcome.FULL, Outcome.FAILED):
-                    reason = f"the error could not be pushed to the list {error.list_name!r}: {outcome.value}"
-                    letters.append(DeadLetter("response", error.value, reason))
-            await self._queues.bury(letters)
-            await self._queues.settle(entries)
+            await self._queues.conclude(errors, letters, entries)
 
 
 class Ticket:

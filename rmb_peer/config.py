@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, cast
 
+from rmb_peer.journal import AGE_S_DEFAULT, BYTES_DEFAULT
 from rmb_peer.logs import LogFormat
 from rmb_peer.protocol.envelope import MESSAGE_BYTES_MAX
 from rmb_peer.protocol.errors import BadRequest
@@ -33,6 +34,9 @@ class GatewayConfig:
         no_update: do not write our own record.
         mnemonic_file: file that holds the secret.
         message_bytes_max: largest serialised envelope, see `envelope.MESSAGE_BYTES_MAX`.
+        http: `HOST:PORT` for metrics and health; `None` offers none.
+        journal_bytes: how much of the journal is kept; 0 keeps none.
+        journal_age: for how many seconds.
         debug: 0, 1 or 2, see `logs.setup_logging`.
         log_format: see `logs.setup_logging`.
     """
@@ -45,6 +49,9 @@ class GatewayConfig:
     no_update: bool = False
     mnemonic_file: Path | None = None
     message_bytes_max: int = MESSAGE_BYTES_MAX
+    http: str | None = None
+    journal_bytes: int = BYTES_DEFAULT
+    journal_age: int = AGE_S_DEFAULT
     debug: int = 0
     log_format: LogFormat = "auto"
 
@@ -129,7 +136,7 @@ def _typed(name: str, value: Any, origin: str) -> Any:
             if not isinstance(value, (str, Path)):
                 raise BadRequest(f"{origin}: {name.replace('_', '-')} must be a path")
             return Path(value)
-        case "message_bytes_max" | "debug":
+        case "message_bytes_max" | "journal_bytes" | "journal_age" | "debug":
             if type(value) is not int or value < 0:
                 raise BadRequest(f"{origin}: {name.replace('_', '-')} must be a number, 0 or more")
             return value

@@ -14,12 +14,13 @@ from typing import Protocol
 from rmb_peer.arrivals import Arrival, examine
 from rmb_peer.built_in import answer, is_built_in
 from rmb_peer.conclusions import Conclusions
+from rmb_peer.journal import Journal
 from rmb_peer.local.keys import LIST_ENTRIES_MAX, command_list
 from rmb_peer.local.messages import incoming_request, incoming_response
-from rmb_peer.local.queues import DeadLetter, Delivery, LocalQueues, Outcome, Waiting
+from rmb_peer.local.queues import Damaged, DeadLetter, Delivery, Ending, LocalQueues, Outcome, Waiting
 from rmb_peer.logs import event, get_logger
 from rmb_peer.protocol.encryption import EncryptionKey
-from rmb_peer.protocol.envelope import Envelope, error_reply, open_payload, verify_envelope
+from rmb_peer.protocol.envelope import Envelope, error_reply, open_payload, source_of, verify_envelope
 from rmb_peer.protocol.errors import (
     CannotDecrypt,
     ClockSkew,
@@ -148,6 +149,7 @@ class Downstream:
         conclusions: Conclusions,
         tasks: asyncio.TaskGroup,
         wall_clock: Callable[[], float],
+        journal: Journal | None = None,
     ) -> None:
         """Set up.
 
@@ -161,8 +163,11 @@ class Downstream:
             conclusions: keeps dead letters.
             tasks: owner of look-ups.
             wall_clock: Unix seconds.
+            journal: is told what happens.
         """
         self.counts: Counter[str] = Counter()
+        self._journal = journal or Journal()
+        self._expected: dict[str, Callable[[Envelope], None]] = {}
         self._twin_id = twin_id
         self._encryption = encryption
         self._cache = cache
@@ -194,6 +199,14 @@ class Downstream:
     def idle(self) -> bool:
         """Whether everything that arrived has been handed on."""
         return not (len(self._inbox) or self._ready or self._lanes.waiting or self._delivering)
+
+    def expect(self, uid: str, answered: Callable[[Envelope], None]) -> None:
+        """Hand the answer with this uid, once verified, to the gateway itself instead of a local program."""
+        self._expected[uid] = answered
+
+    def expect_no_more(self, uid: str) -> None:
+        """Nobody waits for this uid any more."""
+        self._expected.pop(uid, None)
 
     async def run(self) -> None:
         """Receive and deliver until cancelled."""
@@ -241,7 +254,8 @@ class Downstream:
         elif isinstance(twin, RegistryUnavailable):
             self.counts["registry unavailable"] += 1
             reason = f"the sender, twin {arrival.source.twin}, could not be looked up: {twin}"
-            self._conclusions.bury(DeadLetter("received", arrival.envelope.SerializeToString(), reason))
+            letter = DeadLetter("received", arrival.envelope.SerializeToString(), reason, arrival.envelope.uid)
+            self._conclusions.bury(letter)
             claimed.done()
         else:
             try:
@@ -279,6 +293,8 @@ class Downstream:
             self._rechecks.leave(arrival.size_bytes)
 
     def _add_ready(self, verified: _Verified) -> None:
+        arrival = verified.arrival
+        self._journal.note(arrival.envelope.uid, "received", source=str(arrival.source), kind=arrival.kind)
         self._ready.append(verified)
         self._ready_bytes += verified.arrival.size_bytes
         if len(self._ready) >= READY_MAX or self._ready_bytes >= READY_BYTES_MAX:
@@ -297,6 +313,11 @@ class Downstream:
             self._delivering = False
 
     async def _hand_over(self, batch: Sequence[_Verified]) -> None:
+        for message in batch:
+            if message.arrival.kind != "request":
+                expecting = self._expected.pop(message.arrival.envelope.uid, None)
+                if expecting is not None:
+                    expecting(message.arrival.envelope)
         answers = [message for message in batch if message.arrival.kind != "request"]
         waiting = await self._queues.recall([message.arrival.envelope.uid for message in answers])
         waiting_of = dict(zip(map(id, answers), waiting, strict=True))
@@ -337,8 +358,13 @@ class Downstream:
         )
         return Delivery(command_list(command), value, arrival.marks, arrival.ttl_s)
 
-    def _for_client(self, message: _Verified, waiting: Waiting | None) -> Delivery | None:
+    def _for_client(self, message: _Verified, waiting: Waiting | Damaged | None) -> Delivery | None:
         arrival, envelope = message.arrival, message.arrival.envelope
+        if isinstance(waiting, Damaged):
+            event(_LOG, logging.ERROR, "damaged record", uid=envelope.uid)
+            reason = "the record of who waits for this answer is damaged"
+            self._conclusions.bury(DeadLetter("received", envelope.SerializeToString(), reason, envelope.uid))
+            return None
         if waiting is None:
             self._drop("received reply of an expired message", arrival)
             return None
@@ -354,18 +380,28 @@ class Downstream:
             timestamp_s=envelope.timestamp,
             error=(envelope.error.code, envelope.error.message) if is_error else None,
         )
-        return Delivery(waiting.reply_to, value, arrival.marks, arrival.ttl_s)
+        return Delivery(waiting.reply_to, value, arrival.marks, arrival.ttl_s, _ending(waiting, arrival.source.twin))
 
     def _handed_over(self, message: _Verified, delivery: Delivery, outcome: Outcome) -> None:
         arrival, envelope = message.arrival, message.arrival.envelope
         self.counts[outcome.value] += 1
+        source = str(arrival.source)
         if outcome is Outcome.DELIVERED:
             event(_LOG, logging.DEBUG, "delivered", uid=envelope.uid, list=delivery.list_name)
+            code = {"request": "queued", "response": "answered"}.get(arrival.kind, "answered-error")
+            error = {"code": envelope.error.code, "text": envelope.error.message} if arrival.kind == "error" else {}
+            self._journal.note(envelope.uid, code, source=source, list=delivery.list_name, **error)
         elif outcome is Outcome.REPEATED:
-            event(_LOG, logging.DEBUG, "repeat recognised", uid=envelope.uid, source=str(arrival.source))
+            event(_LOG, logging.DEBUG, "repeat recognised", uid=envelope.uid, source=source)
+            self._journal.note(envelope.uid, "repeated", source=source)
+        elif outcome in (Outcome.LATE, Outcome.GONE):
+            event(_LOG, logging.DEBUG, "nobody waits for this answer any more", uid=envelope.uid, source=source)
+            self._journal.note(envelope.uid, "late", source=source)
         else:
             reason = f"the list {delivery.list_name!r} could not take the {arrival.kind}: {outcome.value}"
-            self._conclusions.bury(DeadLetter("received", delivery.value, reason))
+            self._journal.note(envelope.uid, "not-queued", source=source, list=delivery.list_name, why=reason)
+            letter = DeadLetter("received", delivery.value, reason, envelope.uid, delivery.list_name)
+            self._conclusions.bury(letter)
             if arrival.kind == "request":
                 self._refused(_why_not_queued(envelope.request.command, outcome), envelope)
 
@@ -381,6 +417,9 @@ class Downstream:
         """Count a failure, and answer it when it concerns a request (spec rmb 5.9)."""
         self.counts[type(error).__name__] += 1
         event(_LOG, logging.DEBUG, "refused", uid=about.uid if about else None, code=error.code, reason=str(error))
+        if about is not None:
+            source = str(source_of(about))
+            self._journal.note(about.uid, "refused", source=source, code=error.code, why=str(error))
         if about is not None and about.WhichOneof("message") == "request" and about.source.twin:
             self._send_back(error_reply(about, error.code, str(error)))
 
@@ -405,6 +444,13 @@ class Downstream:
     def _drop(self, text: str, arrival: Arrival) -> None:
         self.counts[text] += 1
         event(_LOG, logging.DEBUG, text, uid=arrival.envelope.uid, source=str(arrival.source))
+
+
+def _ending(waiting: Waiting, source: int) -> Ending | None:
+    """Whose part in a request an answer ends. A relay's error names no destination, so it ends only a single one."""
+    if source == 0 and len(waiting.destinations) != 1:
+        return None
+    return Ending.of(waiting, source or waiting.destinations[0], ours=False)
 
 
 def _why_not_queued(command: str, outcome: Outcome) -> PeerError:

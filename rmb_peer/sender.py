@@ -7,6 +7,7 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from rmb_peer.journal import Journal
 from rmb_peer.protocol.address import Address
 from rmb_peer.protocol.envelope import Envelope, destination_of, seal_and_sign
 from rmb_peer.protocol.errors import (
@@ -68,6 +69,7 @@ class Sender:
         message_bytes_max: int,
         publishes_key: bool = True,
         session: str | None = None,
+        journal: Journal | None = None,
     ) -> None:
         """Set up.
 
@@ -82,7 +84,9 @@ class Sender:
             publishes_key: whether our own record shows our encryption key. If it does not, nobody could open what we
                 seal, and nothing is sent to twins that want sealed payloads: plain text to them never happens.
             session: of our connections; gateways have none.
+            journal: is told what is sealed.
         """
+        self._journal = journal or Journal()
         self._source = Address(twin_id, session)
         self._identity = identity
         self._pool = pool
@@ -106,6 +110,8 @@ class Sender:
             except MessageExpired:
                 draft.failed(OtherError(EXPIRED_TEXT))
             else:
+                sealed = receiver.public_key is not None
+                self._journal.note(parcel.uid, "sealed", twin=receiver.id, encrypted=sealed, bytes=len(parcel.data))
                 self._pool.send(parcel)
         else:
             draft.failed(receiver or UnknownDestination(draft.envelope.destination.twin))

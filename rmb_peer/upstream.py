@@ -7,9 +7,11 @@ on the caller's `ret` list, and kept as a dead letter where nobody could be told
 import asyncio
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from rmb_peer.conclusions import Conclusions, Ticket
+from rmb_peer.deadlines import GRACE_S
+from rmb_peer.journal import Journal, named
 from rmb_peer.local.messages import (
     MalformedMessage,
     OutgoingRequest,
@@ -19,7 +21,7 @@ from rmb_peer.local.messages import (
     parse_response,
     relay_error,
 )
-from rmb_peer.local.queues import DeadLetter, Delivery, LocalQueues, Taken, Waiting
+from rmb_peer.local.queues import DeadLetter, Delivery, Ending, LocalQueues, Taken, Waiting
 from rmb_peer.logs import event, get_logger
 from rmb_peer.protocol.address import Address
 from rmb_peer.protocol.envelope import Envelope, destination_of
@@ -63,11 +65,10 @@ class _Outgoing:
     envelope: Envelope
     explains: bool = False
     """Whether this only says why the real answer does not come."""
-
-    @property
-    def messages(self) -> int:
-        """How many are made from it."""
-        return 1 if self.request is None else len(self.request.destinations)
+    waiting: Waiting | None = None
+    """For a request: who waits for it."""
+    indices: Sequence[int] = (0,)
+    """Which of its messages are made: for a request positions in `dst`."""
 
 
 class Upstream:
@@ -82,6 +83,7 @@ class Upstream:
         uid_key: bytes,
         wall_clock: Callable[[], float],
         message_bytes_max: int,
+        journal: Journal | None = None,
     ) -> None:
         """Set up.
 
@@ -92,7 +94,9 @@ class Upstream:
             uid_key: see `LocalQueues.uid_key`.
             wall_clock: Unix seconds.
             message_bytes_max: largest serialised envelope.
+            journal: is told what happens.
         """
+        self._journal = journal or Journal()
         self._queues = queues
         self._sender = sender
         self._conclusions = conclusions
@@ -117,17 +121,30 @@ class Upstream:
 
     async def handle(self, items: Sequence[Taken]) -> None:
         """Send a batch of taken items."""
-        outgoing = [plan for plan in map(self._read, items) if plan is not None]
-        await self._queues.remember([self._waiting(plan) for plan in outgoing if plan.request is not None])
+        outgoing = await self._remember([plan for plan in map(self._read, items) if plan is not None])
         count = 0
         for plan in outgoing:
-            ticket = Ticket(plan.taken.entry, plan.messages, self._conclusions)
-            for index in range(plan.messages):
+            ticket = Ticket(plan.taken.entry, len(plan.indices), self._conclusions)
+            for index in plan.indices:
                 await self._room.wait()  # each is made when there is room: `dst` may be long, and the payload too
                 self._send(plan, ticket, index)
                 count += 1
                 if count % YIELD_EVERY == 0:
                     await asyncio.sleep(0)
+
+    async def _remember(self, outgoing: list[_Outgoing]) -> list[_Outgoing]:
+        """Write down who waits, before anything leaves; of what an earlier run remembered only send what is open."""
+        requests = [(plan, plan.waiting) for plan in outgoing if plan.waiting is not None]
+        await self._queues.remember([waiting for plan, waiting in requests if not plan.taken.remembered])
+        again = [(plan, waiting) for plan, waiting in requests if plan.taken.remembered]
+        still_open = await self._queues.still_open([waiting for _, waiting in again])
+        open_of = {
+            plan.taken.entry: [index for index, twin in enumerate(waiting.destinations) if twin in twins]
+            for (plan, waiting), twins in zip(again, still_open, strict=True)
+        }
+        self._conclusions.settle(entry for entry, indices in open_of.items() if not indices)
+        plans = [replace(plan, indices=open_of.get(plan.taken.entry, plan.indices)) for plan in outgoing]
+        return [plan for plan in plans if plan.indices]
 
     def _read(self, taken: Taken) -> _Outgoing | None:
         try:
@@ -138,8 +155,9 @@ class Upstream:
             if error.responds_to is None or error.responds_to[0].twin == 0:
                 self._refuse(taken, error, error.reply_to, error.reference)
                 return None
-            self._conclusions.bury(DeadLetter(taken.kind, taken.raw, str(error)))
             receiver, uid = error.responds_to
+            self._conclusions.bury(DeadLetter(taken.kind, taken.raw, str(error), uid))
+            self._journal.note(uid, "refused", code=error.code, why=str(error))
             return self._explanation(taken, receiver, uid, OtherError(f"the service's answer was unusable: {error}"))
 
     def _read_request(self, taken: Taken) -> _Outgoing | None:
@@ -154,12 +172,22 @@ class Upstream:
             command=request.command,
             destinations=list(request.destinations),
         )
+        self._journal.note(
+            uid,
+            "taken" if taken.found_since_s is None else "resumed",
+            ref=request.reference,
+            cmd=request.command,
+            dst=named(request.destinations),
+            ret=request.reply_to,
+        )
         try:
             check_command(request.command)
             self._check_size(request.payload)
             base = self._request_envelope(request, uid, request.now_s or taken.found_since_s or 0)
         except RmbError as error:
-            if isinstance(error, RequestExpired) and taken.found_since_s is not None:
+            if isinstance(error, RequestExpired) and taken.remembered:
+                self._conclusions.settle((taken.entry,))  # its deadline tells of those that are silent
+            elif isinstance(error, RequestExpired) and taken.found_since_s is not None:
                 # An earlier run may have told of some destinations already: the same marks, so that nobody hears twice.
                 for index in range(len(request.destinations)):
                     self._tell(request.reply_to, request.reference, error, _told_mark(taken, index))
@@ -167,7 +195,16 @@ class Upstream:
             else:
                 self._refuse(taken, error, request.reply_to, request.reference)
             return None
-        return _Outgoing(taken, request, base)
+        waiting = Waiting(
+            uid=uid,
+            reference=request.reference,
+            reply_to=request.reply_to,
+            ttl_s=base.expiration,
+            destinations=request.destinations,
+            deadline_s=base.timestamp + base.expiration + GRACE_S,
+            entry=taken.entry,
+        )
+        return _Outgoing(taken, request, base, waiting=waiting, indices=range(len(request.destinations)))
 
     def _request_envelope(self, request: OutgoingRequest, uid: str, began_s: int) -> Envelope:
         envelope = Envelope(
@@ -190,6 +227,12 @@ class Upstream:
     def _read_response(self, taken: Taken) -> _Outgoing | None:
         response = parse_response(taken.raw)
         event(_LOG, logging.DEBUG, "taken", uid=response.uid, destinations=[response.destination.twin])
+        self._journal.note(
+            response.uid,
+            "reply-taken" if taken.found_since_s is None else "resumed",
+            twin=response.destination.twin,
+            err=response.error[0] if response.error else None,
+        )
         envelope = self._response_envelope(response)
         envelope.once = once_id(self._uid_key, taken.entry, 0)
         try:
@@ -224,16 +267,6 @@ class Upstream:
                 f"payload of {len(payload)} bytes is too large: relays carry at most {self._message_bytes_max} bytes"
             )
 
-    def _waiting(self, plan: _Outgoing) -> Waiting:
-        assert plan.request is not None
-        return Waiting(
-            uid=plan.envelope.uid,
-            reference=plan.request.reference,
-            reply_to=plan.request.reply_to,
-            ttl_s=plan.envelope.expiration,
-            destinations=frozenset(plan.request.destinations),
-        )
-
     def _send(self, plan: _Outgoing, ticket: Ticket, index: int) -> None:
         envelope = plan.envelope
         if plan.request is not None:
@@ -245,22 +278,23 @@ class Upstream:
         self._sender.submit(
             Draft(
                 envelope,
-                arrived=lambda reached: self._arrived(plan, ticket, reached),
+                arrived=lambda reached: self._arrived(plan, ticket, envelope, reached),
                 failed=lambda error: self._failed(plan, ticket, index, error),
             )
         )
 
-    def _arrived(self, plan: _Outgoing, ticket: Ticket, reached: Reached) -> None:
+    def _arrived(self, plan: _Outgoing, ticket: Ticket, envelope: Envelope, reached: Reached) -> None:
         """It is known where the message is; this is the place that knows both the message and how far it has come."""
-        event(_LOG, logging.DEBUG, "arrived", uid=plan.envelope.uid, where=reached)
+        self._journal.note(envelope.uid, reached.value, twin=envelope.destination.twin)
         self._ended(plan, ticket)
 
     def _failed(self, plan: _Outgoing, ticket: Ticket, index: int, error: RmbError) -> None:
-        request = plan.request
-        if request is not None:
-            self._tell(request.reply_to, request.reference, error, _told_mark(plan.taken, index))
+        twin = plan.envelope.destination.twin if plan.request is None else plan.request.destinations[index]
+        self._journal.note(plan.envelope.uid, "not-sent", twin=twin, code=error.code, why=str(error))
+        if plan.waiting is not None:
+            self._tell_of(plan.waiting, twin, error)
         else:
-            self._conclusions.bury(DeadLetter(plan.taken.kind, plan.taken.raw, str(error)))
+            self._conclusions.bury(DeadLetter(plan.taken.kind, plan.taken.raw, str(error), plan.envelope.uid))
             if isinstance(error, MessageTooLarge) and not plan.explains:
                 receiver, uid = destination_of(plan.envelope), plan.envelope.uid
                 problem = MessageTooLarge(f"the service's answer was too large: {error}")
@@ -284,16 +318,36 @@ class Upstream:
     def _refuse(self, taken: Taken, error: RmbError, reply_to: str | None, reference: str | None) -> None:
         if reply_to is not None:
             self._tell(reply_to, reference, error, f"told:{taken.entry}")
-        self._conclusions.bury(DeadLetter(taken.kind, taken.raw, str(error)))
+        uid = self._uid_of(taken)
+        self._journal.note(uid, "refused", ref=reference, code=error.code, why=str(error))
+        self._conclusions.bury(DeadLetter(taken.kind, taken.raw, str(error), uid))
         self._conclusions.settle((taken.entry,))
+
+    def _uid_of(self, taken: Taken) -> str:
+        """The uid by which people ask for it; empty where a service's answer names none."""
+        if taken.kind == "request":
+            return request_uid(self._uid_key, taken.entry)
+        try:
+            return parse_response(taken.raw).uid
+        except MalformedMessage:
+            return ""
+
+    def _tell_of(self, waiting: Waiting, twin: int, error: RmbError) -> None:
+        """Tell of one destination, unless it has ended already."""
+        event(_LOG, logging.DEBUG, "told", list=waiting.reply_to, code=error.code, reason=str(error))
+        value = self._error_value(waiting.reference, error)
+        ending = Ending.of(waiting, twin, ours=True)
+        self._conclusions.tell(Delivery(waiting.reply_to, value, (), 0, ending))
 
     def _tell(self, reply_to: str, reference: str | None, error: RmbError, mark: str) -> None:
         event(_LOG, logging.DEBUG, "told", list=reply_to, code=error.code, reason=str(error))
-        if isinstance(error, RefusedByRelay):
-            value = relay_error(reference, error.code, str(error), int(self._wall_clock()))
-        else:
-            value = local_error(reference, error.code, str(error))
+        value = self._error_value(reference, error)
         self._conclusions.tell(Delivery(reply_to, value, (mark,), TOLD_MARK_TTL_S))
+
+    def _error_value(self, reference: str | None, error: RmbError) -> bytes:
+        if isinstance(error, RefusedByRelay):
+            return relay_error(reference, error.code, str(error), int(self._wall_clock()))
+        return local_error(reference, error.code, str(error))
 
     def _explanation(self, taken: Taken, receiver: Address, uid: str, error: RmbError) -> _Outgoing:
         """In place of an answer that cannot be sent: the requester waits for it and hears why it does not come."""

@@ -11,6 +11,10 @@ COMMANDS = {
     "serve": "answer requests with a program",
     "keys": "make a new identity, or show the public parts of one",
     "twin": "look up a twin",
+    "where": "show where a message is, or how it ended",
+    "status": "show how the gateway is doing",
+    "queues": "show what waits in which list",
+    "dead": "look after messages that could not be delivered",
     "bao": "build, check, cut, decode and repair verified content",
 }
 """Name and one line of help; the module has the same name."""

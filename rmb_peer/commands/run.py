@@ -60,6 +60,13 @@ def build_parser() -> argparse.ArgumentParser:
         "--no-update", action="store_true", default=None, help="do not write our record to the registry"
     )
     parser.add_argument("--message-bytes-max", type=int, metavar="N", help="largest message (default 16 MiB)")
+    parser.add_argument(
+        "--http", metavar="HOST:PORT", help="serve /metrics, /healthz and /readyz there (default: nowhere)"
+    )
+    parser.add_argument(
+        "--journal-bytes", type=int, metavar="N", help="journal for `rmb-peer where` (default 32 MiB; 0: none)"
+    )
+    parser.add_argument("--journal-age", type=int, metavar="SECONDS", help="how long it is kept (default a day)")
     parser.add_argument("--config", type=Path, metavar="FILE", help="TOML file with the same settings")
     parser.add_argument("-d", "--debug", action="count", help="more log lines; twice for all")
     parser.add_argument("--log-format", choices=("auto", "json", "text"), help="auto: text on a terminal, else JSON")

@@ -1,22 +1,110 @@
--- Pushes values for local programs, each together with its marks or not at all.
--- KEYS: none; list names come with the messages, so this store is one server, not a cluster
--- ARGV: entries a list may hold, then for each delivery: list, value, seconds to keep marks, mark, second mark or ""
--- Returns: for each delivery 0 delivered, 1 repeated, 2 full, or the error text of the store
-local entries_max = tonumber(ARGV[1])
-local outcomes = {}
+-- Pushes values for local programs, each together with its marks and the ending it means, or not at all; then keeps dead
+-- letters and forgets outbox entries, all at one instant.
+-- KEYS: deadlines, dead letters, outbox; other names come with the messages, so this store is one server, not a cluster
+-- ARGV: entries a list may hold, dead letters kept, prefixes of backlog, open and told keys, what stands for a caller that
+--   has gone, seconds that an unread error is kept, number of dead letters (each: kind, reason, raw, uid, list), number of
+--   outbox entries (each: id), then for each delivery:
+--   list, value, seconds to keep marks, mark or "", second mark or "", "1" to bury what cannot be pushed,
+--   ending: "" none, "a" an answer, "e" an error of ours; its uid, twin ("" for the only one), seconds to accept more
+-- Returns: for each delivery 0 delivered, 1 repeated, 2 full, 3 late, 4 caller gone, or the error text of the store
+local DEADLINES, DEAD, OUTBOX = KEYS[1], KEYS[2], KEYS[3]
+local entries_max, dead_max = tonumber(ARGV[1]), ARGV[2]
+local BACKLOG, OPEN, TOLD, GONE, unread_s = ARGV[3], ARGV[4], ARGV[5], ARGV[6], ARGV[7]
+local at = 8
 
-local function deliver(list, value, ttl, mark, second)
-  if redis.call("EXISTS", mark) == 1 or (second ~= "" and redis.call("EXISTS", second) == 1) then return 1 end
+local function bury(kind, reason, raw, uid, list)
+  local fields = { "kind", kind, "reason", reason, "raw", raw }
+  if uid ~= "" then fields[#fields + 1] = "uid"; fields[#fields + 1] = uid end
+  if list ~= "" then fields[#fields + 1] = "list"; fields[#fields + 1] = list end
+  redis.call("XADD", DEAD, "MAXLEN", "~", dead_max, "*", unpack(fields))
+end
+
+-- The last destination has ended: no deadline; more answers are matched for a while.
+local function finish(uid, kept)
+  redis.call("ZREM", DEADLINES, uid)
+  redis.call("EXPIRE", BACKLOG .. uid, kept)
+  redis.call("EXPIRE", TOLD .. uid, kept)
+end
+
+-- An error of ours ends a destination; whether it was open.
+local function tell(uid, twin)
+  if twin == "" then
+    if redis.call("ZREM", DEADLINES, uid) == 0 then return false end
+    redis.call("DEL", BACKLOG .. uid)
+    return true
+  end
+  local asked = tonumber(redis.call("HGET", OPEN .. uid, twin) or 0)
+  if asked < 1 then return false end
+  if asked > 1 then
+    redis.call("HINCRBY", OPEN .. uid, twin, -1)
+  else
+    redis.call("HDEL", OPEN .. uid, twin)
+    redis.call("SADD", TOLD .. uid, twin)
+  end
+  return true
+end
+
+-- An answer ends a destination, or follows another answer; false when an error of ours came first.
+local function answer(uid, twin, kept)
+  if twin == "" then
+    if redis.call("ZREM", DEADLINES, uid) == 1 then
+      redis.call("EXPIRE", BACKLOG .. uid, kept)
+      return true
+    end
+  elseif redis.call("HDEL", OPEN .. uid, twin) == 1 then
+    if redis.call("EXISTS", OPEN .. uid) == 0 then finish(uid, kept) end
+    return true
+  elseif redis.call("SISMEMBER", TOLD .. uid, twin) == 1 then
+    return false
+  end
+  return redis.call("EXISTS", BACKLOG .. uid) == 1
+end
+
+local function seen(mark) return mark ~= "" and redis.call("EXISTS", mark) == 1 end
+
+local function deliver(list, value, ttl, mark, second, or_bury, how, uid, twin, kept)
+  if seen(mark) or seen(second) then return 1 end
+  local problem
   local length = redis.pcall("LLEN", list)
-  if type(length) == "table" then return length.err end
-  if length >= entries_max then return 2 end
+  if type(length) == "table" then
+    problem = redis.pcall("GET", list) == GONE and 4 or length.err
+  elseif length >= entries_max then
+    problem = 2
+  end
+  if how == "e" then
+    if not tell(uid, twin) then return 1 end
+    if twin ~= "" and redis.call("EXISTS", OPEN .. uid) == 0 then finish(uid, kept) end
+  end
+  if problem then
+    if or_bury == "1" and problem ~= 4 then
+      local why = problem == 2 and "full" or problem
+      bury("response", "the error could not be pushed to the list '" .. list .. "': " .. why, value, uid, list)
+    end
+    return problem
+  end
+  if how == "a" and not answer(uid, twin, kept) then return 3 end
   redis.call("LPUSH", list, value)
-  redis.call("SET", mark, "", "EX", ttl)
+  if how == "e" and length == 0 then
+    redis.call("EXPIRE", list, unread_s)
+  elseif length > 0 and how == "a" then
+    redis.call("PERSIST", list) -- it may hold an unread error, and is in use after all
+  end
+  if mark ~= "" then redis.call("SET", mark, "", "EX", ttl) end
   if second ~= "" then redis.call("SET", second, "", "EX", ttl) end
   return 0
 end
 
-for i = 2, #ARGV, 5 do
-  outcomes[#outcomes + 1] = deliver(ARGV[i], ARGV[i + 1], ARGV[i + 2], ARGV[i + 3], ARGV[i + 4])
+local letters = tonumber(ARGV[at])
+local letters_at = at + 1
+at = letters_at + 5 * letters
+local entries = tonumber(ARGV[at])
+local entries_at = at + 1
+at = entries_at + entries
+
+local outcomes = {}
+for i = at, #ARGV, 10 do outcomes[#outcomes + 1] = deliver(unpack(ARGV, i, i + 9)) end
+for i = letters_at, letters_at + 5 * letters - 1, 5 do bury(unpack(ARGV, i, i + 4)) end
+for i = entries_at, entries_at + entries - 1, 1000 do -- unpack has a limit of some thousands
+  redis.call("XDEL", OUTBOX, unpack(ARGV, i, math.min(i + 999, entries_at + entries - 1)))
 end
 return outcomes

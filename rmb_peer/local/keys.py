@@ -35,7 +35,40 @@ DEAD_ENTRIES_MAX = 10_000
 """A guess: enough to look into, small enough to forget."""
 
 BACKLOG_PREFIX = "rmb:backlog:"
-"""String per request that waits for answers: a serialised `Backlog`; lives as long as the request."""
+"""String per request that waits for answers: a serialised `Backlog`. It has no expiry while somebody is still to
+answer, because the deadline error needs it however late it is told; afterwards it lives as long as the request."""
+
+DEADLINES = "rmb:deadlines"
+"""Sorted set. The uid of each request that is not answered by everybody yet, by the Unix second at which the silent
+ones become errors. Written in the same script as the backlog record."""
+
+OPEN_PREFIX = "rmb:open:"
+"""Hash per request to several destinations: twin to how often it was asked, for those that have not ended yet."""
+
+TOLD_PREFIX = "rmb:told:"
+"""Set per request to several destinations: twins whose ending was an error of ours; a later answer does not count."""
+
+REMEMBERED = "rmb:outbox:remembered"
+"""String. The last outbox entry whose backlog was written. What is found again up to here was remembered before."""
+
+PROBE = "rmb:probe"
+"""Never exists. An empty SETRANGE on it changes nothing, and fails as every write would (full memory, full disk)."""
+
+JOURNAL = "rmb:journal"
+"""Stream. What happened to messages, packed; advisory, bounded by bytes and age (`journal_store`)."""
+
+STATUS_LIVE = "rmb:status:live"
+"""String. What the gateway knows at the moment, as JSON; written anew every few seconds."""
+
+GATEWAY_CLIENT_PREFIX = "rmb-gateway-"
+"""Begins the name of a gateway's connections in CLIENT LIST; two gateways on one store see each other by it."""
+
+CALLER_GONE = "the caller has gone"
+"""Put as a string in the place of a `ret` list by a program that no longer waits: what comes then is dropped, because
+it would make a list for nobody."""
+
+UNREAD_ERROR_S = 24 * 3600
+"""How long a `ret` list is kept that holds only an error about silence: its reader has mostly gone. A guess."""
 
 SEEN_PREFIX = "rmb:seen:"
 """String per message received; lives as long as the message, so that a repeat is recognised."""
@@ -44,7 +77,8 @@ UID_KEY = "rmb:uid-key"
 """String. Random bytes, made once per Redis, from which the uids of requests are derived."""
 
 STATUS = "rmb:status"
-"""Hash. Who this gateway is (twin, account, relays, version), for commands that talk only to Redis."""
+"""Hash. Who this gateway is (twin, account, relays, version), for commands that talk only to Redis. What changes while
+it runs is in `STATUS_LIVE`."""
 
 
 # Leases: how a service takes work without losing it when it dies (README, "Services that may crash").

@@ -4,6 +4,7 @@ It refuses to know how leases work.
 """
 
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
 
@@ -42,8 +43,19 @@ class LeaseEvent:
     detail: str = ""
 
 
+_listeners: list[Callable[[LeaseEvent], None]] = []
+
+
+def listen(listener: Callable[[LeaseEvent], None]) -> Callable[[], None]:
+    """Be told of every step in this process; call the result to hear no more."""
+    _listeners.append(listener)
+    return lambda: _listeners.remove(listener)
+
+
 def report(happened: LeaseEvent) -> None:
     """Tell everybody who wants to know."""
+    for listener in tuple(_listeners):
+        listener(happened)
     event(
         _LOG, _LEVELS[happened.step], happened.step.value, uid=happened.uid, command=happened.command,
         worker=happened.worker, detail=happened.detail,

@@ -6,7 +6,9 @@ two blocking moves wait, one for each, into lists of their own that the next tak
 
 import asyncio
 import logging
+from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from importlib.resources import files
 from typing import Any, TypeVar, cast
 
@@ -17,7 +19,20 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
 from rmb_peer.local import backlog, keys
-from rmb_peer.local.queues import DeadLetter, Delivery, MessageKind, Outcome, Taken, Waiting
+from rmb_peer.local.messages import DESTINATIONS_MAX
+from rmb_peer.local.queues import (
+    Damaged,
+    DeadLetter,
+    Delivery,
+    Ending,
+    JournalFailed,
+    JournalLimits,
+    MessageKind,
+    Outcome,
+    Overdue,
+    Taken,
+    Waiting,
+)
 from rmb_peer.logs import event, get_logger
 
 TAKE_BYTES_MAX = 8 * 1024 * 1024
@@ -39,6 +54,12 @@ WAIT_S = 5.0
 RETRY_DELAY_S_MIN = 0.05
 RETRY_DELAY_S_MAX = 2.0
 """Pause between attempts while the store is away. A guess: a local server is back within a second or two."""
+
+PROBE_S_MAX = 5.0
+"""Longest wait for the answer to a probe; somebody waits for the result. A guess."""
+
+JOURNAL_CHECKS = 16
+"""How often the size of the journal is measured while it grows by its whole limit; so it exceeds that little."""
 
 _AWAY = (exceptions.ConnectionError, exceptions.TimeoutError, TimeoutError)
 _PASSING_ERRORS = (
@@ -66,9 +87,40 @@ _PASSING_CLASSES = (
 
 T = TypeVar("T")
 
-_TAKE_KEYS = [keys.TAKING_REQUESTS, keys.LOCAL_REQUESTS, keys.TAKING_REPLIES, keys.LOCAL_REPLIES, keys.OUTBOX]
+_TAKE_KEYS = [
+    keys.TAKING_REQUESTS,
+    keys.LOCAL_REQUESTS,
+    keys.TAKING_REPLIES,
+    keys.LOCAL_REPLIES,
+    keys.OUTBOX,
+    keys.PROBE,
+]
+_REQUEST_PREFIXES = (keys.BACKLOG_PREFIX, keys.OPEN_PREFIX, keys.TOLD_PREFIX)
+_ANY_BYTES = "latin-1"
+"""Uids are ASCII. A damaged one is none, and can be named all the same in this encoding, back and forth."""
+
+_REMEMBER_KEYS = [keys.DEADLINES, keys.REMEMBERED]
+_DELIVER_KEYS = [keys.DEADLINES, keys.DEAD, keys.OUTBOX]
+_DELIVER_SETTINGS: list[bytes | str | int] = [
+    keys.LIST_ENTRIES_MAX,
+    keys.DEAD_ENTRIES_MAX,
+    keys.BACKLOG_PREFIX,
+    keys.OPEN_PREFIX,
+    keys.TOLD_PREFIX,
+    keys.CALLER_GONE,
+    keys.UNREAD_ERROR_S,
+]
 _KINDS: dict[bytes, MessageKind] = {b"q": "request", b"r": "response"}
-_OUTCOMES = {0: Outcome.DELIVERED, 1: Outcome.REPEATED, 2: Outcome.FULL}
+_OUTCOMES = {
+    0: Outcome.DELIVERED,
+    1: Outcome.REPEATED,
+    2: Outcome.FULL,
+    3: Outcome.LATE,
+    4: Outcome.GONE,
+}
+REMEMBER_TWINS_MAX = 10_000
+"""Destinations that one script writes; it takes some milliseconds, and nobody else is served meanwhile. A guess."""
+
 _LOG = get_logger("queues")
 
 
@@ -87,10 +139,19 @@ class RedisQueues:
         scripts = files("rmb_peer.local")
         self._take = redis.register_script(scripts.joinpath("take.lua").read_text())
         self._deliver = redis.register_script(scripts.joinpath("deliver.lua").read_text())
+        self._remember = redis.register_script(scripts.joinpath("remember.lua").read_text())
         self._last_entry = b"0-0"
         self._outbox_may_hold_more = True  # entries after _last_entry that no take has returned
         self._waiters: dict[str, asyncio.Task[None]] = {}
         self._away = False
+        self._trouble: str | None = None
+        self._journal_bytes = 0
+        """Appended since the journal was measured."""
+
+    @property
+    def trouble(self) -> str | None:
+        """What the last call that did not get through was told; `None` when the last one did."""
+        return self._trouble
 
     async def take(self, count_max: int) -> list[Taken]:
         """See `LocalQueues.take`."""
@@ -98,57 +159,129 @@ class RedisQueues:
 
     async def settle(self, entries: Sequence[str]) -> None:
         """See `LocalQueues.settle`."""
-        if entries:
-            await self._until_done(lambda: cast(Awaitable[Any], self._redis.xdel(keys.OUTBOX, *entries)))
+        await self.conclude((), (), entries)
 
     async def bury(self, letters: Sequence[DeadLetter]) -> None:
         """See `LocalQueues.bury`."""
-
-        async def once() -> None:
-            async with self._redis.pipeline(transaction=False) as pipe:
-                for letter in letters:
-                    fields = {"kind": letter.kind, "reason": letter.reason, "raw": letter.raw}
-                    pipe.xadd(keys.DEAD, cast(Any, fields), maxlen=keys.DEAD_ENTRIES_MAX, approximate=True)
-                await _execute(pipe)
-
-        if letters:
-            await self._until_done(once)
+        await self.conclude((), letters, ())
 
     async def remember(self, waiting: Sequence[Waiting]) -> None:
         """See `LocalQueues.remember`."""
+        arguments: list[bytes | str | int] = []
+        twins = 0
+        for number, request in enumerate(waiting, 1):
+            asked = Counter(request.destinations) if len(request.destinations) > 1 else {}
+            arguments += (request.uid, backlog.encode(request), request.deadline_s, len(asked))
+            arguments += (part for pair in asked.items() for part in pair)
+            twins += len(request.destinations)
+            if twins >= REMEMBER_TWINS_MAX or number == len(waiting):
+                all_of_it = [keys.BACKLOG_PREFIX, keys.OPEN_PREFIX, request.entry, *arguments]
+                await self._until_done(partial(self._remember, keys=_REMEMBER_KEYS, args=all_of_it))
+                arguments, twins = [], 0
 
-        async def once() -> None:
+    async def still_open(self, waiting: Sequence[Waiting]) -> list[frozenset[int]]:
+        """See `LocalQueues.still_open`."""
+
+        async def once() -> list[Any]:
             async with self._redis.pipeline(transaction=False) as pipe:
                 for request in waiting:
-                    pipe.set(keys.BACKLOG_PREFIX + request.uid, backlog.encode(request), ex=request.ttl_s)
-                await _execute(pipe)
+                    pipe.zscore(keys.DEADLINES, request.uid)
+                    pipe.hkeys(keys.OPEN_PREFIX + request.uid)
+                return await _execute(pipe)
 
-        if waiting:
-            await self._until_done(once)
+        if not waiting:
+            return []
+        found = await self._until_done(once)
+        return [
+            _open_of(request, deadline, twins)
+            for request, deadline, twins in zip(waiting, found[::2], found[1::2], strict=True)
+        ]
 
-    async def recall(self, uids: Sequence[str]) -> list[Waiting | None]:
+    async def recall(self, uids: Sequence[str]) -> list[Waiting | Damaged | None]:
         """See `LocalQueues.recall`."""
         if not uids:
             return []
         names = [keys.BACKLOG_PREFIX + uid for uid in uids]
         values = await self._until_done(lambda: cast(Awaitable[list[bytes | None]], self._redis.mget(names)))
-        return [None if value is None else backlog.decode(value) for value in values]
+        return [None if value is None else _waiting_of(uid, value) for uid, value in zip(uids, values, strict=True)]
+
+    async def overdue(self, now_s: float, count_max: int) -> list[Overdue]:
+        """See `LocalQueues.overdue`."""
+        uids = await self._until_done(
+            lambda: cast(
+                Awaitable[list[bytes]],
+                self._redis.zrange(
+                    keys.DEADLINES, cast(int, "-inf"), cast(int, now_s), byscore=True, offset=0, num=count_max
+                ),
+            )
+        )
+        if not uids:
+            return []
+
+        async def once() -> list[Any]:
+            async with self._redis.pipeline(transaction=False) as pipe:
+                for uid in uids:
+                    pipe.get(keys.BACKLOG_PREFIX.encode() + uid)
+                    pipe.hgetall(keys.OPEN_PREFIX.encode() + uid)
+                return await _execute(pipe)
+
+        found = await self._until_done(once)
+        return [
+            _overdue_of(uid.decode(_ANY_BYTES), record or b"", asked)
+            for uid, record, asked in zip(uids, found[::2], found[1::2], strict=True)
+        ]
+
+    async def forget(self, uids: Sequence[str]) -> None:
+        """See `LocalQueues.forget`."""
+
+        async def once() -> None:
+            async with self._redis.pipeline() as pipe:
+                for name in map(_member, uids):
+                    pipe.delete(*(prefix.encode() + name for prefix in _REQUEST_PREFIXES))
+                    pipe.zrem(keys.DEADLINES, name)
+                await _execute(pipe)
+
+        if uids:
+            await self._until_done(once)
 
     async def deliver(self, deliveries: Sequence[Delivery]) -> list[Outcome]:
         """See `LocalQueues.deliver`."""
-        if not deliveries:
+        return await self._write(deliveries, (), (), bury_failed=False)
+
+    async def conclude(
+        self, errors: Sequence[Delivery], letters: Sequence[DeadLetter], entries: Sequence[str]
+    ) -> list[Outcome]:
+        """See `LocalQueues.conclude`."""
+        return await self._write(errors, letters, entries, bury_failed=True)
+
+    async def _write(
+        self,
+        deliveries: Sequence[Delivery],
+        letters: Sequence[DeadLetter],
+        entries: Sequence[str],
+        *,
+        bury_failed: bool,
+    ) -> list[Outcome]:
+        if not (deliveries or letters or entries):
             return []
-        arguments: list[bytes | str | int] = [keys.LIST_ENTRIES_MAX]
+        arguments = [*_DELIVER_SETTINGS, len(letters)]
+        for letter in letters:
+            arguments += (letter.kind, letter.reason, letter.raw, letter.uid, letter.list_name)
+        arguments += (len(entries), *entries)
         for delivery in deliveries:
-            first, second = (*delivery.marks, "")[:2]
+            first, second = (*delivery.marks, "", "")[:2]
             arguments += (
                 delivery.list_name,
                 delivery.value,
                 delivery.ttl_s,
-                keys.SEEN_PREFIX + first,
+                keys.SEEN_PREFIX + first if first else "",
                 keys.SEEN_PREFIX + second if second else "",
+                int(bury_failed),
+                *_ending_arguments(delivery.ending),
             )
-        answers = await self._until_done(lambda: cast(Awaitable[list[Any]], self._deliver(args=arguments)))
+        answers = await self._until_done(
+            lambda: cast(Awaitable[list[Any]], self._deliver(keys=_DELIVER_KEYS, args=arguments))
+        )
         outcomes = []
         for delivery, answer in zip(deliveries, answers, strict=True):
             outcome = _OUTCOMES.get(answer, Outcome.FAILED) if isinstance(answer, int) else Outcome.FAILED
@@ -169,6 +302,52 @@ class RedisQueues:
     async def announce(self, status: dict[str, str]) -> None:
         """See `LocalQueues.announce`."""
         await self._until_done(lambda: cast(Awaitable[Any], self._redis.hset(keys.STATUS, mapping=cast(Any, status))))
+
+    async def publish(self, live: bytes) -> None:
+        """See `LocalQueues.publish`."""
+        await self._until_done(lambda: cast(Awaitable[Any], self._redis.set(keys.STATUS_LIVE, live)))
+
+    async def append_journal(self, chunk: bytes, limits: JournalLimits, now_s: float) -> None:
+        """See `LocalQueues.append_journal`. How many chunks make up the bytes is measured from time to time."""
+        oldest = str(int((now_s - limits.age_s_max) * 1000))
+        self._journal_bytes += len(chunk)
+        measure = self._journal_bytes >= limits.bytes_max // JOURNAL_CHECKS
+        try:
+            async with asyncio.timeout(ANSWER_S_MAX):
+                async with self._redis.pipeline(transaction=False) as pipe:
+                    pipe.xadd(keys.JOURNAL, {"c": chunk}, minid=oldest, approximate=True)
+                    if measure:
+                        pipe.xlen(keys.JOURNAL)
+                        pipe.memory_usage(keys.JOURNAL)
+                    answers = await _execute(pipe)
+                if measure:
+                    self._journal_bytes = 0
+                    entries, used_bytes = answers[1], answers[2] or 0
+                    if used_bytes > limits.bytes_max:
+                        await self._redis.xtrim(keys.JOURNAL, max(1, entries * limits.bytes_max // used_bytes))
+        except (exceptions.RedisError, TimeoutError) as error:
+            raise JournalFailed(str(error) or "no answer") from None
+
+    async def depths(self) -> dict[str, int]:
+        """How much our own keys hold."""
+
+        async def once() -> list[int]:
+            async with self._redis.pipeline(transaction=False) as pipe:
+                pipe.xlen(keys.OUTBOX)
+                pipe.zcard(keys.DEADLINES)
+                pipe.xlen(keys.DEAD)
+                return await _execute(pipe)
+
+        return dict(zip(("outbox", "waiting", "dead"), await self._until_done(once), strict=True))
+
+    async def why_refused(self) -> str | None:
+        """Why the store would refuse a write at this moment, in its own words; `None` when it would not."""
+        try:
+            async with asyncio.timeout(PROBE_S_MAX):
+                await cast(Awaitable[Any], self._redis.setrange(keys.PROBE, 0, ""))
+        except (exceptions.RedisError, TimeoutError) as error:
+            return str(error) or "no answer"
+        return None
 
     async def close(self) -> None:
         """See `LocalQueues.close`. An item that a waiting move fetches meanwhile stays in its own list."""
@@ -196,15 +375,28 @@ class RedisQueues:
             await self._wait_for_work()
 
     async def _unseen_entries(self, count_max: int) -> list[Taken]:
-        async with asyncio.timeout(ANSWER_S_MAX):
-            rows = await self._redis.xrange(keys.OUTBOX, min=b"(" + self._last_entry, count=count_max)
+        async with asyncio.timeout(ANSWER_S_MAX), self._redis.pipeline(transaction=False) as pipe:
+            pipe.xrange(keys.OUTBOX, min=b"(" + self._last_entry, count=count_max)
+            pipe.get(keys.REMEMBERED)
+            rows, remembered = await _execute(pipe)
+        last_remembered = _entry_order(remembered or b"")
         items = []
+        damaged: list[tuple[bytes, dict[bytes, bytes]]] = []
         for entry, fields in cast(list[tuple[bytes, dict[bytes, bytes]]], rows):
-            self._last_entry = entry
-            kind, raw = next(iter(fields.items()))
+            kind, raw = next(iter(fields.items()), (b"", b""))
             if kind in _KINDS:
-                items.append(Taken(entry.decode(), _KINDS[kind], raw, int(entry.split(b"-")[0]) // 1000))
-        return items
+                found_since_s = int(entry.split(b"-")[0]) // 1000
+                before = _entry_order(entry) <= last_remembered
+                items.append(Taken(entry.decode(), _KINDS[kind], raw, found_since_s, before))
+            else:
+                damaged.append((entry, fields))
+        for entry, fields in damaged:
+            event(_LOG, logging.ERROR, "damaged outbox entry", entry=entry.decode(), fields=sorted(fields))
+            letter = DeadLetter("record", repr(fields).encode(), f"the outbox entry {entry.decode()} is damaged")
+            await self.conclude((), (letter,), (entry.decode(),))
+        if rows:
+            self._last_entry = rows[-1][0]
+        return items or (await self._unseen_entries(count_max) if rows else [])
 
     async def _wait_for_work(self) -> None:
         for source, target in (
@@ -232,30 +424,80 @@ class RedisQueues:
             except (exceptions.RedisError, TimeoutError) as error:
                 if not isinstance(error, _AWAY + _PASSING_CLASSES) and not str(error).startswith(_PASSING_ERRORS):
                     raise
+                reason = str(error) or "no answer"
                 if not self._away:
-                    event(_LOG, logging.WARNING, "the store is away, waiting for it", reason=str(error) or "no answer")
-                self._away = True
+                    away = isinstance(error, _AWAY)
+                    text = "the store is away, waiting for it" if away else "the store refuses, waiting for it"
+                    event(_LOG, logging.WARNING, text, reason=reason)
+                self._away, self._trouble = True, reason
                 await asyncio.sleep(delay_s)
                 delay_s = min(2 * delay_s, RETRY_DELAY_S_MAX)
             else:
                 if self._away:
                     event(_LOG, logging.WARNING, "the store is back")
-                self._away = False
+                self._away, self._trouble = False, None
                 return result
 
 
-async def _execute(pipe: Pipeline) -> None:
+def _member(uid: str) -> bytes:
+    return uid.encode(_ANY_BYTES, "replace")
+
+
+def _entry_order(entry: bytes) -> tuple[int, int]:
+    """Stream ids in the order of the stream; what is no id comes before all."""
+    milliseconds, _, number = entry.partition(b"-")
+    try:
+        return int(milliseconds), int(number)
+    except ValueError:
+        return -1, -1
+
+
+def _ending_arguments(ending: Ending | None) -> tuple[str | int, ...]:
+    if ending is None:
+        return "", "", "", 0
+    return "e" if ending.ours else "a", ending.uid, "" if ending.alone else ending.twin, ending.kept_s
+
+
+def _open_of(request: Waiting, deadline: float | None, twins: list[bytes]) -> frozenset[int]:
+    if deadline is None:
+        return frozenset()
+    if len(request.destinations) <= 1:
+        return frozenset(request.destinations)
+    names = set(twins)
+    return frozenset(twin for twin in request.destinations if str(twin).encode() in names)
+
+
+def _waiting_of(uid: str, record: bytes) -> Waiting | Damaged:
+    waiting = backlog.decode(record)
+    return waiting if waiting is not None and waiting.uid == uid else Damaged(record)
+
+
+def _overdue_of(uid: str, record: bytes, asked: dict[bytes, bytes]) -> Overdue:
+    waiting = _waiting_of(uid, record)
+    if isinstance(waiting, Waiting) and len(waiting.destinations) <= 1:
+        return Overdue(uid, waiting, waiting.destinations)
+    try:
+        silent = tuple(int(twin) for twin, times in asked.items() for _ in range(min(int(times), DESTINATIONS_MAX)))
+    except ValueError:
+        return Overdue(uid, Damaged(record), ())
+    return Overdue(uid, waiting, silent)
+
+
+async def _execute(pipe: Pipeline) -> list[Any]:
     """Run a pipeline; its first error is raised as the store wrote it, without the client's words around it."""
-    for answer in await pipe.execute(raise_on_error=False):
+    answers = await pipe.execute(raise_on_error=False)
+    for answer in answers:
         if isinstance(answer, Exception):
             raise answer
+    return answers
 
 
-async def connect(url: str) -> Redis:
+async def connect(url: str, client_name: str | None = None) -> Redis:
     """A client for `url`, after it answered once.
 
     Args:
         url: `redis://[user:password@]host[:port][/db]`, `rediss://…` or `unix:///path`.
+        client_name: what its connections are called in CLIENT LIST.
 
     Raises:
         ConnectionError: nobody answers there, or not as a Redis.
@@ -270,6 +512,7 @@ async def connect(url: str) -> Redis:
         retry=Retry(NoBackoff(), 0),
         socket_timeout=None,
         socket_connect_timeout=CONNECT_S_MAX,
+        client_name=client_name,
     )
     try:
         async with asyncio.timeout(ANSWER_S_MAX):

@@ -1,5 +1,5 @@
 -- Moves items from the two input lists into the outbox, oldest first, taking turns between the lists.
--- KEYS: waited-for requests, requests, waited-for replies, replies, outbox
+-- KEYS: waited-for requests, requests, waited-for replies, replies, outbox, a key that does not exist
 -- ARGV: largest count, bytes after which to stop
 -- Returns: for each item: outbox id, "q" or "r", content
 -- Items that a blocking move already fetched (1 and 3) are older than those in the lists behind them (2 and 4).
@@ -16,6 +16,7 @@ local function pop(lists)
 end
 
 redis.call("XLEN", KEYS[5]) -- fails if it is no stream, before anything is popped that could then go nowhere
+redis.call("SETRANGE", KEYS[6], 0, "") -- changes nothing, and fails when memory is full: then nothing is taken
 
 while sources[1] and #taken < count_max * 3 and bytes < bytes_max do
   local source = table.remove(sources, 1)

@@ -6,8 +6,8 @@ Two branches, because they are answered differently:
     ├── LocalError   our mistake or the local program's: raised, and told on the caller's `ret` list
     └── PeerError    the other side's mistake: counted, answered with the wire code, never allowed to crash us
 
-Codes 100 to 106 and 500, with their texts, are those of the existing network (spec rmb 5.9). The codes in the 400s are
-ours; they follow HTTP's meaning so that nobody has to look them up.
+Codes 100 to 106 and 500, with their texts, are those of the existing network (spec rmb 5.9). The codes in the 400s and
+504 are ours; they follow HTTP's meaning so that nobody has to look them up.
 
 This module refuses to know who is told, and how.
 """
@@ -65,6 +65,15 @@ class UnknownDestination(LocalError):
 
     def __init__(self, twin: int) -> None:
         super().__init__(f"unknown twin id '{twin}'")
+
+
+class NoAnswer(LocalError):
+    """A destination did not answer before the request's lifetime was over. The text is what clients may read."""
+
+    code = 504
+
+    def __init__(self, twin: int, lifetime_s: int) -> None:
+        super().__init__(f"no answer from twin {twin} within {lifetime_s} s")
 
 
 class CannotEncrypt(LocalError):

@@ -33,7 +33,7 @@ POP_S_MAX = 20
 """Longest single wait for an answer, whole seconds. It bounds how long a connection that died stays unnoticed."""
 
 _RECONNECT_S = 0.2
-_LATE_S = 3  # beyond our wait: the request lives a second longer, and clocks are read in whole seconds
+_LATE_S = 10  # beyond our wait: the request lives a second longer, and the gateway tells of silence some seconds later
 _LOG = get_logger("client")
 
 
@@ -72,7 +72,7 @@ class Client(Asker):
                 async with asyncio.timeout(ANSWER_S_MAX), self._redis.pipeline(transaction=True) as pipe:
                     pipe.delete(self._list)
                     if left_s > 0:
-                        pipe.set(self._list, "the caller has gone", ex=math.ceil(left_s))
+                        pipe.set(self._list, keys.CALLER_GONE, ex=math.ceil(left_s))
                     await pipe.execute()
         await self._redis.aclose()
 

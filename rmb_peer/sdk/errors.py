@@ -151,6 +151,8 @@ def call_error(source: str, code: int, text: str, twin: int | None, seconds: flo
     kind: type[CallError]
     if code == UNKNOWN_TWIN and source == "":
         kind = UnknownTwin
+    elif code == TOOK_TOO_LONG and source == "":  # our gateway's word for silence
+        kind = NoAnswer
     elif code == EXPIRED:
         kind = MessageExpired
     else:

@@ -57,7 +57,7 @@ class LinkStatus:
         protocol: "rmb.1" or "rmb.2" while connected.
         round_trip_s: of the last ping that was answered, also of an earlier connection; `None` before the first.
         in_flight: parcels that went out and have not ended.
-        last_error: why the last connection or attempt ended; `None` before the first.
+        last_error: when (monotonic seconds) and why the last connection or attempt ended; `None` before the first.
     """
 
     url: str
@@ -65,4 +65,4 @@ class LinkStatus:
     protocol: str | None
     round_trip_s: float | None
     in_flight: int
-    last_error: str | None
+    last_error: tuple[float, str] | None

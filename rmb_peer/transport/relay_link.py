@@ -69,6 +69,9 @@ class RelayLink:
     Attributes:
         url: of the relay, without the token.
         connected: whether a WebSocket is open.
+        version: of the link protocol that is spoken.
+        rtt_s: how long the last ping took, there and back; `None` before the first one.
+        last_error: when the last failure was, by `clock`, and what it was; `None` when there was none.
     """
 
     def __init__(
@@ -110,7 +113,7 @@ class RelayLink:
         self._speaker: Speaker | None = None
         self._understood = False
         self._round_trip_s: float | None = None
-        self._last_error: str | None = None
+        self._last_error: tuple[float, str] | None = None
 
     @property
     def unconfirmed(self) -> int:
@@ -213,5 +216,5 @@ class RelayLink:
             self._report("relay does not take the offer of rmb.2", "the next attempt goes without it")
 
     def _report(self, text: str, reason: str) -> None:
-        self._last_error = f"{text}: {reason}"
+        self._last_error = self._clock(), f"{text}: {reason}"
         event(_LOG, logging.WARNING, text, relay=self.url, reason=reason)

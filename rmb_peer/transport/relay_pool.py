@@ -90,6 +90,11 @@ class RelayPool:
         """How each link is doing, the preferred one first."""
         return [link.status() for link in self._links]
 
+    @property
+    def pending(self) -> int:
+        """Parcels that no relay was given yet."""
+        return len(self._pending)
+
     def send(self, parcel: Parcel) -> None:
         """Put a parcel at the end of the queue. How it ends is told through its callbacks.
 

@@ -25,7 +25,7 @@ def test_a_later_source_wins_and_none_changes_nothing() -> None:
 @pytest.mark.parametrize(
     ("settings", "text"),
     [
-        ({"relays": []}, "unknown setting 'relays'; known are data, debug, key-type"),
+        ({"relays": []}, "unknown setting 'relays'; known are data, debug, http, journal-age, journal-bytes, key-type"),
         ({"relay": 5}, "relay must be a URL or a list of URLs"),
         ({"relay": []}, "the number of relays should not exceed 4"),
         ({"relay": [f"ws://r{n}" for n in range(5)]}, "the number of relays should not exceed 4"),

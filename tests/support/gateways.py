@@ -12,10 +12,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from rmb_peer.conclusions import Conclusions
+from rmb_peer.deadlines import Deadlines
 from rmb_peer.downstream import Downstream
+from rmb_peer.journal import Journal
 from rmb_peer.local import keys
 from rmb_peer.local.memory_queues import MemoryQueues
-from rmb_peer.local.queues import LocalQueues
+from rmb_peer.local.queues import JournalLimits, LocalQueues
 from rmb_peer.protocol.address import Address
 from rmb_peer.protocol.envelope import MESSAGE_BYTES_MAX, Envelope, seal_and_sign
 from rmb_peer.protocol.identity import Identity
@@ -50,6 +52,7 @@ class Node:
     downstream: Downstream
     conclusions: Conclusions
     cache: CachedRegistry
+    journal: Journal
 
     @property
     def memory(self) -> MemoryQueues:
@@ -152,6 +155,7 @@ async def running_node(
     cache = CachedRegistry(registry, absent_s=0.05, refresh_s=0.0)
     uid_key = await queues.uid_key()
     conclusions = Conclusions(queues)
+    journal = Journal(JournalLimits(10**6, 3600))
     pool = RelayPool(
         relay_urls,
         Inbox(),
@@ -171,6 +175,7 @@ async def running_node(
             tasks=tasks,
             wall_clock=time.time,
             message_bytes_max=message_bytes_max,
+            journal=journal,
         )
         upstream = Upstream(
             queues=queues,
@@ -179,6 +184,7 @@ async def running_node(
             uid_key=uid_key,
             wall_clock=time.time,
             message_bytes_max=message_bytes_max,
+            journal=journal,
         )
         downstream = Downstream(
             twin_id=twin.id,
@@ -190,12 +196,14 @@ async def running_node(
             conclusions=conclusions,
             tasks=tasks,
             wall_clock=time.time,
+            journal=journal,
         )
-        running = [tasks.create_task(part.run()) for part in (upstream, downstream, conclusions, pool)]
+        deadlines = Deadlines(queues, time.time, journal)
+        running = [tasks.create_task(part.run()) for part in (upstream, downstream, conclusions, deadlines, pool)]
         if wait_connected:
             async with asyncio.timeout(WAIT_S):
                 await pool.anyone_connected.wait()
-        yield Node(twin, identity, queues, pool, upstream, downstream, conclusions, cache)
+        yield Node(twin, identity, queues, pool, upstream, downstream, conclusions, cache, journal)
         for task in running:
             task.cancel()
 

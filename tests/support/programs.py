@@ -180,7 +180,7 @@ class Site:
     def __init__(self, gateway: GatewayProgram, store: EmbeddedValkey) -> None:
         self.gateway = gateway
         self.store = store
-        self.redis: Any = Redis.from_url(store.url, socket_timeout=None)
+        self.redis: Any = Redis.from_url(store.url, socket_timeout=None)  # a loaded machine is not a failure
         self._services: list[asyncio.Task[None]] = []
 
     @property

@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\rbacklog.proto\x12\x03rmb\"\x81\x01\n\x07\x42\x61\x63klog\x12\x0b\n\x03uid\x18\x01 \x01(\t\x12\x16\n\treference\x18\x02 \x01(\tH\x00\x88\x01\x01\x12\x10\n\x08reply_to\x18\x03 \x01(\t\x12\x0e\n\x06module\x18\x04 \x01(\t\x12\x0b\n\x03ttl\x18\x05 \x01(\x04\x12\x14\n\x0c\x64\x65stinations\x18\x06 \x03(\rB\x0c\n\n_referenceb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\rbacklog.proto\x12\x03rmb\"\x93\x01\n\x07\x42\x61\x63klog\x12\x0b\n\x03uid\x18\x01 \x01(\t\x12\x16\n\treference\x18\x02 \x01(\tH\x00\x88\x01\x01\x12\x10\n\x08reply_to\x18\x03 \x01(\t\x12\x0e\n\x06module\x18\x04 \x01(\t\x12\x0b\n\x03ttl\x18\x05 \x01(\x04\x12\x14\n\x0c\x64\x65stinations\x18\x06 \x03(\r\x12\x10\n\x08\x63hecksum\x18\x07 \x01(\x07\x42\x0c\n\n_referenceb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -32,5 +32,5 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'backlog_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_BACKLOG']._serialized_start=23
-  _globals['_BACKLOG']._serialized_end=152
+  _globals['_BACKLOG']._serialized_end=170
 # @@protoc_insertion_point(module_scope)
