@@ -201,10 +201,14 @@ class RelayApp:
         domains: frozenset[str],
     ) -> TwinLookup:
         registry: Registry
-        if self._config.registry == REGISTRY_NONE:
+        if self._config.substrate:
+            from rmb_peer.registry.opening import open_tfchain
+
+            registry = open_tfchain(*self._config.substrate)
+        elif self._config.registry == REGISTRY_NONE:
             event(_LOG, logging.WARNING, "no registry: no twin is known, so nobody can sign in")
             return NoTwins()
-        if self._config.registry == REGISTRY_HOSTED:
+        elif self._config.registry == REGISTRY_HOSTED:
             client = _connect(store_url)
             stack.push_async_callback(client.aclose)
             registry = store = RegistryStore(client)
@@ -235,7 +239,12 @@ class RelayApp:
         }
 
     def _offered_registry(self) -> str | None:
-        """Where clients find the registry that this relay uses: a path here, a URL, or nothing they could reach."""
+        """Where clients find the registry that this relay uses: a path here, a URL, or nothing they could reach.
+
+        A chain is not offered: nobody should pay fees on a chain because a relay said so.
+        """
+        if self._config.substrate:
+            return None
         if self._config.registry == REGISTRY_HOSTED:
             return REGISTRY_PATH
         return self._config.registry if self._config.registry.startswith(("http://", "https://")) else None

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 from relay.config import (
     LISTEN_PORT,
@@ -24,6 +24,7 @@ from rmb_peer.logs import setup_logging
 from rmb_peer.protocol.envelope import MESSAGE_BYTES_MAX
 from rmb_peer.protocol.errors import LocalError
 from rmb_peer.protocol.names import normalize_relay
+from rmb_peer.registry.tfchain.urls import check_node_urls
 
 _EXAMPLES = """\
 examples:
@@ -73,6 +74,8 @@ def parse_arguments(argv: Sequence[str] | None) -> RelayConfig:
     flags = parser.parse_args(argv)
     workers, users, frames_and_bytes = flags.workers, flags.user_per_worker, flags.limit
     host, port = flags.listen
+    if flags.substrate and flags.registry != REGISTRY_HOSTED:
+        parser.error("give either --substrate or --registry, not both")
     return RelayConfig(
         domains=tuple(flags.domain or ()),
         redis_url=flags.redis,
@@ -82,6 +85,7 @@ def parse_arguments(argv: Sequence[str] | None) -> RelayConfig:
         listen_port=port,
         rate_limit=RateLimit(*frames_and_bytes) if frames_and_bytes else None,
         registry=flags.registry,
+        substrate=tuple(dict.fromkeys(flags.substrate or ())),
         message_bytes_max=flags.message_bytes_max,
         log_format=flags.log_format,
         debug=flags.debug,
@@ -186,7 +190,15 @@ def build_parser() -> argparse.ArgumentParser:
         metavar="N",
         help="see --workers (default: %(default)s)",
     )
-    add("-s", "--substrate", nargs="+", action=_NotYet, help=argparse.SUPPRESS)
+    add(
+        "-s",
+        "--substrate",
+        action="extend",
+        nargs="+",
+        type=_node_url,
+        metavar="URL",
+        help="look twins up on tfchain: one or more of its nodes, wss://host, preferred first; instead of --registry",
+    )
     add(
         "--log-format",
         choices=("auto", "json", "text"),
@@ -196,13 +208,6 @@ def build_parser() -> argparse.ArgumentParser:
     add("-d", "--debug", action="count", default=0, help="a line per step of each message; twice shows more")
     add("-V", "--version", action="version", version=f"rmb-relay {__version__}")
     return parser
-
-
-class _NotYet(argparse.Action):
-    """A flag of other relays that this one cannot honour: saying so is better than running without."""
-
-    def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> NoReturn:
-        parser.error("--substrate: the tfchain registry is not in this version; use --registry")
 
 
 def _checked(kind: str, check: Any) -> Any:
@@ -239,3 +244,4 @@ _address = _checked("address", parse_address)
 _store_url = _checked("url", _read_store_url)
 _positive = _checked("number", _read_positive)
 _registry = _checked("registry", _read_registry)
+_node_url = _checked("url", lambda text: check_node_urls((text,))[0])

@@ -51,6 +51,7 @@ class RelayConfig:
         listen_host, listen_port: where to listen; port 0 picks a free one.
         rate_limit: `None` means none, as in other relays.
         registry: "hosted", "none", or the URL of a registry.
+        substrate: nodes of tfchain, preferred first; when there are any, they are the registry.
         message_bytes_max: largest envelope; what other implementations can read (spec rmb 2.2).
         store_patience_s: how long an envelope waits for a store that does not answer; then its sender is told.
         rhythm: pings; the times of other implementations (spec rmb 5.7).
@@ -66,6 +67,7 @@ class RelayConfig:
     listen_port: int = LISTEN_PORT
     rate_limit: RateLimit | None = None
     registry: str = REGISTRY_HOSTED
+    substrate: tuple[str, ...] = ()
     message_bytes_max: int = MESSAGE_BYTES_MAX
     store_patience_s: float = APPEND_S_MAX
     rhythm: Rhythm = field(default_factory=Rhythm)
