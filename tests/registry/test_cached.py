@@ -179,6 +179,28 @@ async def test_what_was_known_is_used_while_nobody_answers(
         await cached.get(1)
 
 
+async def test_a_question_that_hangs_holds_up_nobody_who_is_known(inner: Slow, clock: Clock) -> None:
+    """After a moment the old record is used, and for a while without asking; who is not known waits for the answer."""
+    cached = CachedRegistry(inner, clock=clock, hurry_s=0.01)
+    old = await cached.get(1)
+    inner.gates = {1: asyncio.Event(), 2: asyncio.Event()}
+    clock.now += 300
+    assert await cached.get(1) == old
+    assert cached.peek(1) == old
+    stranger = asyncio.create_task(cached.get(2))
+    clock.now += 10
+    assert await cached.get(1) == old
+    assert inner.asked == [1, 1, 2]
+    assert not stranger.done()
+    clock.now += 24 * 3600
+    too_old = asyncio.create_task(cached.get(1))
+    for gate in inner.gates.values():
+        gate.set()
+    assert await too_old == old
+    assert await stranger is not None
+    await cached.close()
+
+
 async def test_the_end_of_an_outage_is_told(
     cached: CachedRegistry, inner: Slow, clock: Clock, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -34,7 +34,8 @@ def new_identity(key_type: KeyType = "sr25519") -> Identity:
 
 def patient(urls: Sequence[str], check: ChainCheck, **options: Any) -> ChainConnection:
     """A connection that waits long for what works, and not between attempts."""
-    given: dict[str, Any] = {"connect_s_max": PATIENCE_S, "grace_s": PATIENCE_S, "pause_s": (0.0, 0.0)} | options
+    limits: dict[str, Any] = dict.fromkeys(("connect_s_max", "check_s_max", "grace_s"), PATIENCE_S)
+    given = limits | {"pause_s": (0.0, 0.0)} | options
     return ChainConnection(urls, check=check, **given)
 
 

@@ -26,7 +26,11 @@ ROUNDS = 2
 WORK_S_MAX = 10.0
 """One piece of work on a connected node; a guess: reading 256 twins takes milliseconds."""
 
-GRACE_S = 4.0
+CHECK_S_MAX = 30.0
+"""Looking at a node that was just connected; a guess. Decoding its metadata is a second of computing, and many on a
+machine that is busy."""
+
+GRACE_S = 15.0
 """How much longer than its limit a thread may take before it is given up. A guess: it covers what no deadline reaches,
 which is resolving names, loading the library, and a busy machine."""
 
@@ -65,6 +69,7 @@ class ChainConnection:
         dial: Dial = dial_node,
         clock: Callable[[], float] = time.monotonic,
         connect_s_max: float = CONNECT_S_MAX,
+        check_s_max: float = CHECK_S_MAX,
         rounds: int = ROUNDS,
         grace_s: float = GRACE_S,
         pause_s: tuple[float, float] = (PAUSE_S_FIRST, PAUSE_S_MAX),
@@ -77,6 +82,7 @@ class ChainConnection:
             dial: connects to a URL within some seconds, or raises `NodeFailed`.
             clock: monotonic seconds.
             connect_s_max: see `CONNECT_S_MAX`.
+            check_s_max: see `CHECK_S_MAX`.
             rounds: see `ROUNDS`.
             grace_s: see `GRACE_S`.
             pause_s: first and longest pause, see `PAUSE_S_FIRST`.
@@ -86,6 +92,7 @@ class ChainConnection:
         self._check, self._dial = check, dial
         self._clock = clock
         self._connect_s_max = connect_s_max
+        self._check_s_max = check_s_max
         self._rounds = rounds
         self._grace_s = grace_s
         self._pause_s = pause_s
@@ -161,6 +168,7 @@ class ChainConnection:
             check=self._check,
             clock=self._clock,
             connect_s_max=self._connect_s_max,
+            check_s_max=self._check_s_max,
             grace_s=self._grace_s,
             rounds=self._rounds,
         )

@@ -6,6 +6,7 @@ For one thread, except `abort`. This module refuses to know about other nodes an
 import contextlib
 import time
 from collections.abc import Callable, Iterator
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from rmb_peer.registry.tfchain.errors import NodeFailed, NodeRefused
@@ -34,13 +35,13 @@ class Node:
         Raises:
             NodeFailed: it cannot be used.
         """
-        started = clock()
+        import_module("rmb_peer.registry.tfchain.metadata")  # takes seconds the first time, which are not the node's
         self.url = url
         self._wire = Wire(url, open_s_max=open_s_max, clock=clock)
         try:
-            self._wire.limit(max(open_s_max - (clock() - started), 0.0))
             with library_failures():
                 self._interface = _interface(self._wire)
+            self._wire.limit(open_s_max)
             self.genesis = self.hash_at(0)
         except BaseException:
             self._wire.close()

@@ -83,6 +83,7 @@ class Worker:
         check: Check,
         clock: Callable[[], float] = time.monotonic,
         connect_s_max: float,
+        check_s_max: float,
         grace_s: float,
         rounds: int,
     ) -> None:
@@ -93,6 +94,7 @@ class Worker:
         self._check = check
         self._clock = clock
         self._connect_s_max = connect_s_max
+        self._check_s_max = check_s_max
         self._grace_s = grace_s
         self._attempts = rounds * len(nodes.urls)
         self._queue: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
@@ -173,11 +175,11 @@ class Worker:
         raise unavailable(list(failures.items()))
 
     def _connect(self, url: str) -> Node:
-        started = self._clock()
-        self.deadline = started + self._connect_s_max + self._grace_s
+        self.deadline = self._clock() + self._connect_s_max + self._grace_s
         node = self._dial(url, self._connect_s_max)
         try:
-            node.limit(max(self._connect_s_max - (self._clock() - started), 0.0))
+            self.deadline = self._clock() + self._check_s_max + self._grace_s
+            node.limit(self._check_s_max)
             self._check(node)
         except BaseException:
             node.close()
