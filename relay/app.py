@@ -201,6 +201,8 @@ class RelayApp:
         domains: frozenset[str],
     ) -> TwinLookup:
         registry: Registry
+        if self._config.substrate:
+            return await self._open_chain(stack)
         if self._config.registry == REGISTRY_NONE:
             event(_LOG, logging.WARNING, "no registry: no twin is known, so nobody can sign in")
             return NoTwins()
@@ -213,10 +215,34 @@ class RelayApp:
             from rmb_peer.registry.opening import open_registry
 
             registry = open_registry(self._config.registry)
-        cached = CachedRegistry(registry)
-        stack.push_async_callback(cached.close)
+        cached = self._open_cache(stack, registry)
         follower = tasks.create_task(cached.follow())
         stack.push_async_callback(end_tasks, [follower])
+        return cached
+
+    async def _open_chain(self, stack: AsyncExitStack) -> TwinLookup:
+        from relay.chain_feed import ChainFeed
+        from rmb_peer.registry.tfchain.follower import ChainFollower
+        from rmb_peer.registry.tfchain.following import Following
+        from rmb_peer.registry.tfchain.reading import ChainCheck
+        from rmb_peer.registry.tfchain.registry import TfchainRegistry
+
+        nodes = self._config.substrate
+        cached = self._open_cache(stack, TfchainRegistry(nodes))
+        follower = ChainFollower(
+            nodes,
+            ChainFeed(cached, self.metrics),
+            following=Following(catchup_blocks_max=self._config.catchup_blocks_max, clock=time.monotonic),
+            check=ChainCheck(),
+        )
+        follower.start()
+        stack.push_async_callback(follower.stop)
+        return cached
+
+    def _open_cache(self, stack: AsyncExitStack, registry: Registry) -> CachedRegistry:
+        cached = CachedRegistry(registry)
+        self.metrics.cache_entries = lambda: len(cached)
+        stack.push_async_callback(cached.close)
         return cached
 
     def _well_known(self, domains: frozenset[str]) -> dict[str, Any]:
@@ -236,6 +262,8 @@ class RelayApp:
 
     def _offered_registry(self) -> str | None:
         """Where clients find the registry that this relay uses: a path here, a URL, or nothing they could reach."""
+        if self._config.substrate:
+            return None  # a node's URL may be meant for this relay alone
         if self._config.registry == REGISTRY_HOSTED:
             return REGISTRY_PATH
         return self._config.registry if self._config.registry.startswith(("http://", "https://")) else None
