@@ -201,7 +201,7 @@ class RelayApp:
         domains: frozenset[str],
     ) -> TwinLookup:
         registry: Registry
-        if self._config.substrate:
+        if self._chain_nodes:
             return await self._open_chain(stack)
         if self._config.registry == REGISTRY_NONE:
             event(_LOG, logging.WARNING, "no registry: no twin is known, so nobody can sign in")
@@ -220,15 +220,21 @@ class RelayApp:
         stack.push_async_callback(end_tasks, [follower])
         return cached
 
+    @property
+    def _chain_nodes(self) -> tuple[str, ...]:
+        """Nodes of the chain that is the registry; none when it is another one."""
+        registry = self._config.registry
+        return self._config.substrate or ((registry,) if registry.startswith(("ws://", "wss://")) else ())
+
     async def _open_chain(self, stack: AsyncExitStack) -> TwinLookup:
         from relay.chain_feed import ChainFeed
+        from rmb_peer.registry.opening import open_tfchain
         from rmb_peer.registry.tfchain.follower import ChainFollower
         from rmb_peer.registry.tfchain.following import Following
         from rmb_peer.registry.tfchain.reading import ChainCheck
-        from rmb_peer.registry.tfchain.registry import TfchainRegistry
 
-        nodes = self._config.substrate
-        cached = self._open_cache(stack, TfchainRegistry(nodes))
+        nodes = self._chain_nodes
+        cached = self._open_cache(stack, open_tfchain(*nodes))
         follower = ChainFollower(
             nodes,
             ChainFeed(cached, self.metrics),
@@ -261,9 +267,12 @@ class RelayApp:
         }
 
     def _offered_registry(self) -> str | None:
-        """Where clients find the registry that this relay uses: a path here, a URL, or nothing they could reach."""
-        if self._config.substrate:
-            return None  # a node's URL may be meant for this relay alone
+        """Where clients find the registry that this relay uses: a path here, a URL, or nothing they could reach.
+
+        A chain is not offered: nobody should pay fees on a chain because a relay said so.
+        """
+        if self._chain_nodes:
+            return None
         if self._config.registry == REGISTRY_HOSTED:
             return REGISTRY_PATH
         return self._config.registry if self._config.registry.startswith(("http://", "https://")) else None

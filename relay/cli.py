@@ -28,7 +28,7 @@ from rmb_peer.registry.tfchain.following import CATCHUP_BLOCKS_MAX
 from rmb_peer.registry.tfchain.urls import check_node_urls
 
 CATCHUP_MAX = 100_000
-"""Largest `--catchup-threshold`: a week of blocks, whose headers take some 30 MB while they are gone through; a guess."""
+"""Largest `--catchup-threshold`: a week of blocks; their headers take some 30 MB while they are gone through. A guess."""
 
 _EXAMPLES = """\
 examples:
@@ -81,6 +81,8 @@ def parse_arguments(argv: Sequence[str] | None) -> RelayConfig:
     flags = parser.parse_args(argv)
     workers, users, frames_and_bytes = flags.workers, flags.user_per_worker, flags.limit
     host, port = flags.listen
+    if flags.substrate and flags.registry is not None:
+        parser.error("give either --substrate or --registry, not both")
     return RelayConfig(
         domains=tuple(flags.domain or ()),
         redis_url=flags.redis,
@@ -90,23 +92,12 @@ def parse_arguments(argv: Sequence[str] | None) -> RelayConfig:
         listen_port=port,
         rate_limit=RateLimit(*frames_and_bytes) if frames_and_bytes else None,
         registry=flags.registry or REGISTRY_HOSTED,
-        substrate=_nodes(parser, flags),
+        substrate=tuple(dict.fromkeys(flags.substrate or ())),
         catchup_blocks_max=flags.catchup_threshold,
         message_bytes_max=flags.message_bytes_max,
         log_format=flags.log_format,
         debug=flags.debug,
     )
-
-
-def _nodes(parser: argparse.ArgumentParser, flags: argparse.Namespace) -> tuple[str, ...]:
-    if not flags.substrate:
-        return ()
-    if flags.registry is not None:
-        parser.error("--registry and --substrate name two registries: give one of them")
-    try:
-        return check_node_urls(tuple(flags.substrate))
-    except LocalError as error:
-        parser.error(str(error))
 
 
 async def _run(config: RelayConfig) -> None:
@@ -211,9 +202,9 @@ def build_parser() -> argparse.ArgumentParser:
         "--substrate",
         action="extend",
         nargs="+",
+        type=_node_url,
         metavar="URL",
-        help="who knows the twins is tfchain: nodes of it, ws:// or wss://, the preferred one first; instead of "
-        "--registry",
+        help="look twins up on tfchain: one or more of its nodes, wss://host, preferred first; instead of --registry",
     )
     add(
         "--catchup-threshold",
@@ -275,3 +266,4 @@ _store_url = _checked("url", _read_store_url)
 _positive = _checked("number", _read_positive)
 _catchup = _checked("number", _read_catchup)
 _registry = _checked("registry", _read_registry)
+_node_url = _checked("url", lambda text: check_node_urls((text,))[0])

@@ -52,7 +52,7 @@ class RelayConfig:
         listen_host, listen_port: where to listen; port 0 picks a free one.
         rate_limit: `None` means none, as in other relays.
         registry: "hosted", "none", or the URL of a registry.
-        substrate: nodes of tfchain, when the registry is the chain; then `registry` means nothing.
+        substrate: nodes of tfchain, preferred first; when there are any, they are the registry.
         catchup_blocks_max: missed blocks of the chain that are asked for one by one (spec rmb 7.5).
         message_bytes_max: largest envelope; what other implementations can read (spec rmb 2.2).
         store_patience_s: how long an envelope waits for a store that does not answer; then its sender is told.

@@ -99,7 +99,7 @@ class Metrics:
         yield counter("relay_poison_total", "Mailbox entries deleted because of their shape.", self.poison)
         yield counter("rmb_cache_hits_total", "Destinations that were known.", self.cache_hits)
         yield counter("rmb_cache_misses_total", "Destinations that had to be looked up.", self.cache_misses)
-        yield counter("rmb_cache_flushes_total", "Times that every remembered twin became doubtful.", self.cache_flushes)
+        yield counter("rmb_cache_flushes_total", "Times that all of them became doubtful.", self.cache_flushes)
         yield "rmb_cache_entries", "gauge", "Twins remembered.", [("", self.cache_entries())]
         yield from self._chain_families(counter)
         yield counter("relay_replies_dropped_total", "Answers neither stored nor sent.", self.replies_dropped)

@@ -46,6 +46,9 @@ UID_KEY = "rmb:uid-key"
 STATUS = "rmb:status"
 """Hash. Who this gateway is (twin, account, relays, version), for commands that talk only to Redis."""
 
+OWN_RECORD = "rmb:own-record"
+"""String. Our record as the registry last had it, for a start while the registry is away."""
+
 
 def command_list(command: str) -> str:
     """The list on which a service waits for `command`."""

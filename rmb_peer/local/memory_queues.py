@@ -24,6 +24,7 @@ class MemoryQueues:
         self.dead: deque[DeadLetter] = deque(maxlen=keys.DEAD_ENTRIES_MAX)
         self.status: dict[str, str] = {}
         self._now = now
+        self._own_record: bytes | None = None
         self._uid_key = random_bytes(32)
         self._waiting: dict[str, tuple[Waiting, float]] = {}
         self._marks: dict[str, float] = {}
@@ -77,6 +78,14 @@ class MemoryQueues:
     async def announce(self, status: dict[str, str]) -> None:
         """See `LocalQueues.announce`."""
         self.status.update(status)
+
+    async def keep_own_record(self, record: bytes) -> None:
+        """See `LocalQueues.keep_own_record`."""
+        self._own_record = record
+
+    async def own_record(self) -> bytes | None:
+        """See `LocalQueues.own_record`."""
+        return self._own_record
 
     async def close(self) -> None:
         """See `LocalQueues.close`."""

@@ -34,6 +34,10 @@ FAILURE_S = 1.0
 REFRESH_S = 10.0
 """Shortest time between two forced queries for one twin, so that bad signatures cannot drive queries; a guess."""
 
+HURRY_S = 2.0
+"""How long a question about a twin that is known, but not fresh, may take before the old record is used meanwhile. A
+guess: several times a normal answer, and far less than messages may wait for a look-up (`lanes.LOOKUP_S_MAX`)."""
+
 STALE_S = 24 * 3600.0
 """How long a record is served after the registry last confirmed it, while the registry does not answer; a guess: an
 operator notices an outage within a day, and a key that changed meanwhile shows as a failed signature."""
@@ -87,6 +91,7 @@ class CachedRegistry:
         absent_s: float = ABSENT_S,
         failure_s: float = FAILURE_S,
         refresh_s: float = REFRESH_S,
+        hurry_s: float = HURRY_S,
         stale_s: float = STALE_S,
         entries_max: int = ENTRIES_MAX,
         lookups_max: int = LOOKUPS_MAX,
@@ -97,6 +102,7 @@ class CachedRegistry:
         self._absent_s = absent_s
         self._failure_s = failure_s
         self._refresh_s = refresh_s
+        self._hurry_s = hurry_s
         self._stale_s = stale_s
         self._lookups_max = lookups_max
         self._known: Lru[int, _Known] = Lru(entries_max)
@@ -136,7 +142,8 @@ class CachedRegistry:
         failed = self._failed.get(twin_id)
         if failed is not None and self._clock() < failed.until:
             raise RegistryUnavailable(failed.detail)
-        return await self._look_up(twin_id)
+        old = self._usable(twin_id)
+        return await (self._look_up(twin_id) if old is None else self._look_up_in_a_hurry(old))
 
     async def refresh(self, twin_id: int) -> Twin | None:
         """Ask the registry even if an answer is in memory: for a signature or a cipher that fits no known key.
@@ -221,6 +228,21 @@ class CachedRegistry:
         await asyncio.gather(*lookups, return_exceptions=True)
         await self._inner.close()
 
+    async def _look_up_in_a_hurry(self, old: _Known) -> Twin | None:
+        """Ask, and use what is known when the answer is late: a registry that hangs holds up nobody who is known."""
+        try:
+            async with asyncio.timeout(self._hurry_s):
+                return await self._look_up(old.twin.id)
+        except TimeoutError:
+            old.fresh_until = max(old.fresh_until, self._clock() + self._refresh_s)
+            self._warn_of_outage(f"no answer within {self._hurry_s:g} s")
+            return old.twin
+
+    def _usable(self, twin_id: int) -> _Known | None:
+        """What the registry said, unless that is too long ago."""
+        known = self._known.get(twin_id)
+        return known if known is not None and self._clock() < known.heard_at + self._stale_s else None
+
     async def _look_up(self, twin_id: int) -> Twin | None:
         lookup = self._lookups.get(twin_id) or self._start_lookup(twin_id)
         try:
@@ -273,13 +295,10 @@ class CachedRegistry:
 
     def _without_answer(self, twin_id: int, detail: str) -> Twin | _Failed | None:
         now = self._clock()
-        known = self._known.get(twin_id)
-        if known is not None and now < known.heard_at + self._stale_s:
+        known = self._usable(twin_id)
+        if known is not None:
             known.fresh_until = max(known.fresh_until, now + self._failure_s)
-            if not self._outage and now >= self._warn_at:
-                self._outage = True
-                self._warn_at = now + WARNING_PAUSE_S
-                event(_LOG, logging.WARNING, "the registry gives no answer, using what it said before", reason=detail)
+            self._warn_of_outage(detail)
             return known.twin
         absent_until = self._absent_until.get(twin_id)
         if absent_until is not None and now < absent_until:
@@ -287,3 +306,10 @@ class CachedRegistry:
         failed = _Failed(detail, now + self._failure_s)
         self._failed.put(twin_id, failed)
         return failed
+
+    def _warn_of_outage(self, reason: str) -> None:
+        now = self._clock()
+        if not self._outage and now >= self._warn_at:
+            self._outage = True
+            self._warn_at = now + WARNING_PAUSE_S
+            event(_LOG, logging.WARNING, "the registry gives no answer, using what it said before", reason=reason)

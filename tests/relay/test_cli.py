@@ -58,11 +58,8 @@ def test_long_flags() -> None:
 @pytest.mark.parametrize(
     ("arguments", "text"),
     [
-        (
-            ["-s", "wss://tfchain.grid.tf:443"],
-            "--substrate: the tfchain registry is not in this version; use --registry",
-        ),
-        (["--substrate", "a", "b"], "not in this version"),
+        (["--substrate", "a", "b"], "'a' is no URL of a node: expected ws://host[:port] or wss://host[:port]"),
+        (["-s", "wss://tfchain.grid.tf:443", "--registry", "none"], "give either --substrate or --registry, not both"),
         (["--listen", "8080"], "expected host:port"),
         (["--workers", "0"], "'0' is no whole number above 0"),
         (["-u", "1.5"], "no whole number"),

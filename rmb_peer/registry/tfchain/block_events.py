@@ -1,8 +1,8 @@
 """What a block says about twins: its events `TwinStored` and `TwinUpdated` (spec tfchain 3, 9).
 
-Events can only be told apart by decoding all of them, with the metadata of the runtime that wrote them. The library does
-that; where a twin begins and ends is taken from it, and the twin's bytes are decoded here, since the library shows bytes
-ambiguously (spec tfchain 11). This module refuses to know which blocks are wanted.
+Events can only be told apart by decoding all of them, with the metadata of the runtime that wrote them. The library
+does that; where a twin begins and ends is taken from it, and the twin's bytes are decoded here, since the library shows
+bytes ambiguously (spec tfchain 11). This module refuses to know which blocks are wanted.
 """
 
 from collections.abc import Iterator

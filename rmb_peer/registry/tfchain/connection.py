@@ -14,6 +14,7 @@ from typing import TypeVar
 from rmb_peer.logs import event, get_logger
 from rmb_peer.registry.tfchain.errors import ChainUnavailable
 from rmb_peer.registry.tfchain.node import Node
+from rmb_peer.registry.tfchain.urls import shown_url
 from rmb_peer.registry.tfchain.worker import Check, Dial, GivenUp, Job, Nodes, Worker
 
 CONNECT_S_MAX = 12.0
@@ -136,7 +137,9 @@ class ChainConnection:
                 return result
         if self._closed:
             raise ChainUnavailable("the connection to the chain was closed")
-        raise self._failed(ChainUnavailable(f"no node of the chain answers in time (the last was {self.url})"))
+        raise self._failed(
+            ChainUnavailable(f"no node of the chain answers in time (the last was {shown_url(self.url)})")
+        )
 
     def leave_node(self) -> None:
         """Go on with the next URL: for a node that answers and is of no use all the same, because it has stalled."""
@@ -181,7 +184,7 @@ class ChainConnection:
     def _give_up(self, worker: Worker) -> None:
         if worker is self._worker:
             self._worker = None
-            event(_LOG, logging.DEBUG, "a node is left", node=self._nodes.current)
+            event(_LOG, logging.DEBUG, "a node is left", node=shown_url(self.url))
             self._nodes.leave(self._nodes.current)
         worker.give_up()
 
@@ -201,6 +204,6 @@ class ChainConnection:
 
     def _works_again(self) -> None:
         if self._failure is not None:
-            event(_LOG, logging.INFO, "the chain answers again", node=self.url)
+            event(_LOG, logging.INFO, "the chain answers again", node=shown_url(self.url))
         self._failure = None
         self._next_pause_s = self._pause_s[0]

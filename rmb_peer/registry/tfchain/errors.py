@@ -7,6 +7,7 @@ how failures are noticed.
 from collections.abc import Sequence
 
 from rmb_peer.registry.base import RegistryRefused, RegistryUnavailable
+from rmb_peer.registry.tfchain.urls import shown_url
 
 
 class NodeFailed(Exception):
@@ -37,6 +38,10 @@ class ChainUnavailable(RegistryUnavailable):
 
 class WrongChain(ChainUnavailable):
     """All nodes answer, and none of them serves tfchain. Waiting does not help: the URLs have to be changed."""
+
+
+class OutcomeUnknown(ChainUnavailable):
+    """A transaction was sent, and nobody could be asked how it ended."""
 
 
 class NoAccount(RegistryRefused):
@@ -77,7 +82,7 @@ def unavailable(failures: Sequence[tuple[str, NodeFailed]]) -> ChainUnavailable:
     Args:
         failures: URL and last failure of each node that was tried.
     """
-    reasons = "; ".join(f"{url}: {failure}" for url, failure in failures)
+    reasons = "; ".join(f"{shown_url(url)}: {failure}" for url, failure in failures)
     if failures and all(isinstance(failure, NodeOfWrongChain) for _, failure in failures):
         return WrongChain(f"this is not tfchain ({reasons}): check --substrate")
     return ChainUnavailable(

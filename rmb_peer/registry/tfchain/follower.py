@@ -1,8 +1,8 @@
 """Follows the chain's best blocks on a thread of its own, and tells what they say about twins.
 
-A subscription occupies its connection (spec tfchain 11), so this has one, apart from that of the look-ups. What to do about
-a head is decided by `following`; here are the thread, the node, reconnecting, and the way back into the event loop.
-This module refuses to know what a listener does with the news.
+A subscription occupies its connection (spec tfchain 11), so this has one, apart from that of the look-ups. What to do
+about a head is decided by `following`; here are the thread, the node, reconnecting, and the way back into the event
+loop. This module refuses to know what a listener does with the news.
 """
 
 import asyncio

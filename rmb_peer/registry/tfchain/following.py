@@ -1,9 +1,9 @@
 """What to do about each new head of the chain: the decisions of whoever follows it. Pure.
 
-The aim is that what is remembered about twins is what the best chain says (spec rmb 7.5, 10.10). Every block between the
-last one whose events were taken over and the new head is asked for its events, and the way there is checked by parent
-hashes. Where the new head descends from an older block, what the abandoned blocks said has to be forgotten. Where there
-is no way, or a too long one, everything remembered is doubtful.
+The aim is that what is remembered about twins is what the best chain says (spec rmb 7.5, 10.10). Every block between
+the last one whose events were taken over and the new head is asked for its events, and the way there is checked by
+parent hashes. Where the new head descends from an older block, what the abandoned blocks said has to be forgotten.
+Where there is no way, or a too long one, everything remembered is doubtful.
 
 This module refuses to know how headers and events are fetched.
 """

@@ -39,7 +39,7 @@ class Node:
         self._wire = Wire(url, open_s_max=open_s_max, clock=clock)
         try:
             self._wire.limit(max(open_s_max - (clock() - started), 0.0))
-            with _library_failures():
+            with library_failures():
                 self._interface = _interface(self._wire)
             self.genesis = self.hash_at(0)
         except BaseException:
@@ -60,7 +60,7 @@ class Node:
             NodeRefused: the node answered with an error.
             NodeFailed: no usable answer.
         """
-        with _library_failures():
+        with library_failures():
             answer = self._interface.rpc_request(method, list(params))
             return answer.get("result")
 
@@ -84,7 +84,7 @@ class Node:
         def handle(message: Any, _number: int, subscription: str) -> Any:
             return on_update(message["params"]["result"], subscription)
 
-        with _library_failures():
+        with library_failures():
             return self._interface.rpc_request(method, params, result_handler=handle)
 
     def hash_at(self, number: int) -> str:
@@ -116,7 +116,7 @@ class Node:
         Raises:
             NodeRefused, NodeFailed: see `request`; also when the metadata cannot be read.
         """
-        with _library_failures():
+        with library_failures():
             self._interface.init_runtime(block_hash=block_hash)
         return self._interface
 
@@ -137,7 +137,7 @@ def _interface(wire: Wire) -> "SubstrateInterface":
 
 
 @contextlib.contextmanager
-def _library_failures() -> Iterator[None]:
+def library_failures() -> Iterator[None]:
     """Turn whatever the library raises about a node's answer into our two errors.
 
     The library checks nothing of what arrives, so a malformed answer shows as almost any exception: from a missing key

@@ -43,13 +43,17 @@ class Wire:
         self._clock = clock
         self._deadline = math.inf
         self._bytes_left = WORK_BYTES_MAX
+        self._stack = contextlib.ExitStack()
         try:
-            self._socket: ClientConnection = connect(
-                url,
-                open_timeout=open_s_max,
-                close_timeout=CLOSE_S_MAX,
-                max_size=MESSAGE_BYTES_MAX,
-                user_agent_header=None,
+            # Entered instead of called: since version 17 that is the way that is not deprecated.
+            self._socket: ClientConnection = self._stack.enter_context(
+                connect(
+                    url,
+                    open_timeout=open_s_max,
+                    close_timeout=CLOSE_S_MAX,
+                    max_size=MESSAGE_BYTES_MAX,
+                    user_agent_header=None,
+                )
             )
         except TimeoutError:
             raise NodeFailed(f"no connection within {open_s_max:g} s") from None
@@ -97,7 +101,7 @@ class Wire:
     def close(self) -> None:
         """Close politely; never fails."""
         with contextlib.suppress(OSError, WebSocketException):
-            self._socket.close()
+            self._stack.close()
 
     def abort(self) -> None:
         """Cut the connection from any thread: whoever waits in `recv` wakes up with `NodeFailed`."""

@@ -14,7 +14,7 @@ from concurrent.futures import Future, InvalidStateError
 from dataclasses import dataclass, field
 from typing import Any
 
-from rmb_peer.registry.tfchain.errors import NodeFailed, NodeOfWrongChain, unavailable
+from rmb_peer.registry.tfchain.errors import NodeFailed, unavailable
 from rmb_peer.registry.tfchain.node import Node
 
 Dial = Callable[[str, float], Node]
@@ -49,12 +49,10 @@ class Nodes:
 
     Attributes:
         urls: all, preferred first.
-        genesis: first block of the chain that the first usable node serves; the others must agree.
     """
 
     def __init__(self, urls: Sequence[str]) -> None:
         self.urls = tuple(urls)
-        self.genesis: str | None = None
         self._position = 0
         self._lock = threading.Lock()
 
@@ -180,13 +178,10 @@ class Worker:
         node = self._dial(url, self._connect_s_max)
         try:
             node.limit(max(self._connect_s_max - (self._clock() - started), 0.0))
-            if self._nodes.genesis not in (None, node.genesis):
-                raise NodeOfWrongChain(f"it serves another chain than the node before (first block {node.genesis})")
             self._check(node)
         except BaseException:
             node.close()
             raise
-        self._nodes.genesis = node.genesis
         with self._lock:
             self._node = node
         return node

@@ -125,9 +125,7 @@ def test_a_branch_from_before_what_is_remembered_is_a_flush() -> None:
     decision = position.on_head(block(7, "b", "a"))
     assert decision == Replay((block(7, "b", "a"),), frozenset({7, 8, 9}))
     position = at(9)
-    assert position.on_head(block(6, "b", "a")) == Flush(
-        block(6, "b", "a"), "the chain was reorganised too deep"
-    )
+    assert position.on_head(block(6, "b", "a")) == Flush(block(6, "b", "a"), "the chain was reorganised too deep")
 
 
 def test_a_chain_that_began_anew_is_a_flush() -> None:
