@@ -28,7 +28,7 @@ from rmb_peer.registry.tfchain.following import CATCHUP_BLOCKS_MAX
 from rmb_peer.registry.tfchain.urls import check_node_urls
 
 CATCHUP_MAX = 100_000
-"""Largest `--catchup-threshold`: a week of blocks; their headers take some 30 MB while they are gone through. A guess."""
+"""Largest `--catchup-threshold`: a week of blocks; their headers take 30 MB while they are gone through. A guess."""
 
 _EXAMPLES = """\
 examples:

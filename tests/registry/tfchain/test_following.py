@@ -257,7 +257,7 @@ def carry_out(
     while not isinstance(decision, Rest):
         if isinstance(decision, Flush):
             believed.clear()
-            return
+            return None
         if isinstance(decision, Ask):
             if left == 0:
                 return position.connected()
