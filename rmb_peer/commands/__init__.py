@@ -10,7 +10,7 @@ COMMANDS = {
     "call": "send a request and print the answer",
     "serve": "answer requests with a program",
     "keys": "make a new identity, or show the public parts of one",
-    "twin": "look up a twin",
+    "twin": "look up, make, change and list twins",
     "bao": "build, check, cut, decode and repair verified content",
 }
 """Name and one line of help; the module has the same name."""
