@@ -130,10 +130,10 @@ class Node:
 
 
 def _interface(wire: Wire) -> "SubstrateInterface":
-    from substrateinterface import SubstrateInterface
+    from rmb_peer.registry.tfchain.library import Interface
 
     # Without discovery: it would choose legacy types by the name that the chain gives itself.
-    return SubstrateInterface(websocket=wire, ss58_format=SS58_PREFIX, auto_discover=False, auto_reconnect=False)
+    return Interface(websocket=wire, ss58_format=SS58_PREFIX, auto_discover=False, auto_reconnect=False)
 
 
 @contextlib.contextmanager
