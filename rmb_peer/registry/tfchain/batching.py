@@ -48,7 +48,7 @@ class Batcher(Generic[Value]):
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
         waiting, self._waiting = self._waiting, {}
-        _fail(waiting.values(), "the registry was closed")
+        _fail(waiting.values(), RegistryUnavailable("the registry was closed"))
 
     async def _run(self) -> None:
         while self._waiting:
@@ -58,18 +58,18 @@ class Batcher(Generic[Value]):
             try:
                 answers = await self._ask(list(batch))
             except RegistryUnavailable as error:
-                _fail(batch.values(), error.detail)
+                _fail(batch.values(), error)
                 continue
             except BaseException:
-                _fail(batch.values(), "the registry was closed")
+                _fail(batch.values(), RegistryUnavailable("the registry was closed"))
                 raise
             for number, future in batch.items():
                 if not future.done():
                     future.set_result(answers[number])
 
 
-def _fail(futures: Iterable["asyncio.Future[Value]"], reason: str) -> None:
+def _fail(futures: Iterable["asyncio.Future[Value]"], error: RegistryUnavailable) -> None:
     for future in futures:
         if not future.done():
-            future.set_exception(RegistryUnavailable(reason))
+            future.set_exception(type(error)(error.detail))  # one each: raising an error changes it
             future.exception()  # nobody may be left to look at it

@@ -130,10 +130,10 @@ class Node:
 
 
 def _interface(wire: Wire) -> "SubstrateInterface":
-    from rmb_peer.registry.tfchain.library import Interface
+    from rmb_peer.registry.tfchain.metadata import RememberingInterface
 
     # Without discovery: it would choose legacy types by the name that the chain gives itself.
-    return Interface(websocket=wire, ss58_format=SS58_PREFIX, auto_discover=False, auto_reconnect=False)
+    return RememberingInterface(websocket=wire, ss58_format=SS58_PREFIX, auto_discover=False, auto_reconnect=False)
 
 
 @contextlib.contextmanager

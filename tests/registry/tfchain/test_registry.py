@@ -53,7 +53,7 @@ async def test_create_and_update(node: StandIn, registry: TfchainRegistry, key_t
     node.fund(me.account)
     made = await registry.create(me.signer, LOCALHOST, me.public_key, TERMS)
     assert (made.id, made.account, made.relays, made.public_key) == (1, me.account, LOCALHOST, me.public_key)
-    (raw,) = node.best.extrinsics
+    raw = node.best.extrinsics[-1]  # the first is the block's time
     signature_at = raw.index(me.account) + 32
     assert raw[signature_at] == KEY_TYPES[::-1].index(key_type)  # MultiSignature: 0 ed25519, 1 sr25519
     assert raw[signature_at + 65] & 15 == ERA_PERIOD_64
