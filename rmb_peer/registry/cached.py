@@ -11,7 +11,7 @@ import asyncio
 import logging
 import math
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable
 from dataclasses import dataclass
 from enum import Enum
 from typing import Final
@@ -111,9 +111,14 @@ class CachedRegistry:
         self._refreshed_at: Lru[int, float] = Lru(entries_max)
         self._lookups: dict[int, asyncio.Task[Twin | _Failed | None]] = {}
         self._overtaken: dict[int, Twin] = {}
+        self._doubts = 0
         self._outage = False
         self._warn_at = -math.inf
         self._closed = False
+
+    def __len__(self) -> int:
+        """How many records are remembered."""
+        return len(self._known)
 
     def peek(self, twin_id: int) -> Twin | NotCached | None:
         """What is known without asking: the twin, `None` when there is none, or `NOT_CACHED`. Never waits."""
@@ -164,6 +169,24 @@ class CachedRegistry:
             self._overtaken[twin.id] = twin
         if self._known.get(twin.id) is not None or self._absent_until.get(twin.id) is not None:
             self._remember(twin)
+
+    def expire(self, twin_ids: Iterable[int]) -> None:
+        """These records may have changed: they are asked for again before they are believed.
+
+        They are still used while the registry does not answer. What a query that is under way will say may be as old.
+        """
+        now = self._clock()
+        self._doubts += 1
+        for twin_id in twin_ids:
+            self._absent_until.drop(twin_id)
+            known = self._known.get(twin_id)
+            if known is not None:
+                known.fresh_until = min(known.fresh_until, now)
+
+    def expire_all(self) -> None:
+        """Any record may have changed, as for `expire`."""
+        self._absent_until.clear()
+        self.expire(list(self._known))
 
     async def follow(self) -> None:
         """Take over the changes that the registry behind tells about; run this as a task, it never ends by itself."""
@@ -243,6 +266,7 @@ class CachedRegistry:
         return lookup
 
     async def _ask(self, twin_id: int) -> Twin | _Failed | None:
+        doubts = self._doubts
         try:
             twin = await self._inner.get(twin_id)
         except (RegistryUnavailable, RegistryRefused) as error:
@@ -253,17 +277,19 @@ class CachedRegistry:
         if self._outage:
             self._outage = False
             event(_LOG, logging.INFO, "the registry answers again")
+        doubtful = newer is None and doubts != self._doubts  # it may say what was so before
         twin = newer or twin
-        if twin is None:
-            self._known.drop(twin_id)
-            self._absent_until.put(twin_id, self._clock() + self._absent_s)
+        if twin is not None:
+            self._remember(twin, 0.0 if doubtful else self._fresh_s)
         else:
-            self._remember(twin)
+            self._known.drop(twin_id)
+            if not doubtful:
+                self._absent_until.put(twin_id, self._clock() + self._absent_s)
         return twin
 
-    def _remember(self, twin: Twin) -> None:
+    def _remember(self, twin: Twin, fresh_s: float | None = None) -> None:
         now = self._clock()
-        self._known.put(twin.id, _Known(twin, now, now + self._fresh_s))
+        self._known.put(twin.id, _Known(twin, now, now + (self._fresh_s if fresh_s is None else fresh_s)))
         self._absent_until.drop(twin.id)
         self._failed.drop(twin.id)
 

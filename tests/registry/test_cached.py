@@ -305,6 +305,44 @@ async def test_a_change_overtakes_a_query_under_way(cached: CachedRegistry, inne
     assert cached.peek(1) == changed
 
 
+async def test_a_doubtful_record_is_asked_for_again(cached: CachedRegistry, inner: Slow, clock: Clock) -> None:
+    """Only what is doubtful; `expire_all` is about every record, and about "no such twin"."""
+    a, b = [await inner.put(key(name), frozenset({"r.test"}), None) for name in "ab"]
+    for twin_id in (a.id, b.id, 99):
+        await cached.get(twin_id)
+    assert len(cached) == 2
+    cached.expire({a.id, 4711})
+    assert (cached.peek(a.id), cached.peek(b.id), cached.peek(99)) == (NOT_CACHED, b, None)
+    assert await cached.get(a.id) == cached.peek(a.id) == a
+    cached.expire_all()
+    assert [cached.peek(twin_id) for twin_id in (a.id, b.id, 99)] == [NOT_CACHED] * 3
+
+
+async def test_a_doubtful_record_is_used_while_nobody_answers(
+    cached: CachedRegistry, inner: Slow, clock: Clock
+) -> None:
+    """Doubt does not make an outage worse."""
+    a = await inner.put(key("a"), frozenset({"r.test"}), None)
+    await cached.get(a.id)
+    cached.expire_all()
+    inner.failure = down()
+    assert await cached.get(a.id) == a
+    assert inner.asked == [a.id, a.id]
+
+
+async def test_doubt_overtakes_a_query_under_way(cached: CachedRegistry, inner: Slow) -> None:
+    """An answer that may be from before is handed out, and not believed for longer."""
+    a = await inner.put(key("a"), frozenset({"r.test"}), None)
+    inner.gates |= {a.id: asyncio.Event(), 99: asyncio.Event()}
+    asked = [asyncio.create_task(cached.get(twin_id)) for twin_id in (a.id, 99)]
+    await until(lambda: len(inner.asked) == 2)
+    cached.expire_all()
+    for gate in inner.gates.values():
+        gate.set()
+    assert await asyncio.gather(*asked) == [a, None]
+    assert [cached.peek(twin_id) for twin_id in (a.id, 99)] == [NOT_CACHED] * 2
+
+
 async def test_a_twin_that_is_gone_is_absent(cached: CachedRegistry, inner: Slow, clock: Clock) -> None:
     """When the registry no longer has a twin, the old record is not served."""
     await cached.get(1)

@@ -1,6 +1,7 @@
 """The stand-in as a WebSocket server on loopback, with faults between it and its clients."""
 
 import asyncio
+import copy
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -56,6 +57,18 @@ class StandIn(Node):
             self._server.close()
             await self._server.wait_closed()
             self._server = None
+
+    @asynccontextmanager
+    async def mirror(self) -> AsyncIterator["StandIn"]:
+        """A second node of the same chain, for those who read: with a URL and faults of its own."""
+        other = copy.copy(self)
+        other.faults, other._server, other._doors, other._port = Faults(), None, set(), 0
+        await other.listen()
+        try:
+            yield other
+        finally:
+            other.faults.clear()
+            await other.go_away()
 
     def drop_connections(self) -> None:
         """Cut all connections, without a closing handshake."""
