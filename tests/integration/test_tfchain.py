@@ -43,6 +43,7 @@ async def test_start_without_twin_and_without_chain(tmp_path: Path) -> None:
     """No twin ends the program; a known record carries it through a chain that is away; nothing is written twice."""
     account = ACCOUNTS["ed25519"]
     store = await EmbeddedValkey.start(tmp_path / "store", port=0)
+    gateway: GatewayProgram | None = None
     try:
         async with stand_in_node() as node:
             flags = ("--substrate", node.url, "-k", "ed25519")
@@ -65,4 +66,6 @@ async def test_start_without_twin_and_without_chain(tmp_path: Path) -> None:
         assert gateway.twin == 1
         assert await gateway.stop() == 0
     finally:
+        if gateway is not None:
+            await gateway.stop()
         await store.stop()
