@@ -204,6 +204,8 @@ class RelayApp:
         domains: frozenset[str],
     ) -> TwinLookup:
         registry: Registry
+        if self._chain_nodes:
+            return await self._open_chain(stack)
         if self._config.registry == REGISTRY_NONE:
             event(_LOG, logging.WARNING, "no registry: no twin is known, so nobody can sign in")
             return NoTwins()
@@ -216,10 +218,40 @@ class RelayApp:
             from rmb_peer.registry.opening import open_registry
 
             registry = open_registry(self._config.registry)
-        cached = CachedRegistry(registry)
-        stack.push_async_callback(cached.close)
+        cached = self._open_cache(stack, registry)
         follower = tasks.create_task(cached.follow())
         stack.push_async_callback(end_tasks, [follower])
+        return cached
+
+    @property
+    def _chain_nodes(self) -> tuple[str, ...]:
+        """Nodes of the chain that is the registry; none when it is another one."""
+        registry = self._config.registry
+        return self._config.substrate or ((registry,) if registry.startswith(("ws://", "wss://")) else ())
+
+    async def _open_chain(self, stack: AsyncExitStack) -> TwinLookup:
+        from relay.chain_feed import ChainFeed
+        from rmb_peer.registry.opening import open_tfchain
+        from rmb_peer.registry.tfchain.follower import ChainFollower
+        from rmb_peer.registry.tfchain.following import Following
+        from rmb_peer.registry.tfchain.reading import ChainCheck
+
+        nodes = self._chain_nodes
+        cached = self._open_cache(stack, open_tfchain(*nodes))
+        follower = ChainFollower(
+            nodes,
+            ChainFeed(cached, self.metrics),
+            following=Following(catchup_blocks_max=self._config.catchup_blocks_max, clock=time.monotonic),
+            check=ChainCheck(),
+        )
+        follower.start()
+        stack.push_async_callback(follower.stop)
+        return cached
+
+    def _open_cache(self, stack: AsyncExitStack, registry: Registry) -> CachedRegistry:
+        cached = CachedRegistry(registry)
+        self.metrics.cache_entries = lambda: len(cached)
+        stack.push_async_callback(cached.close)
         return cached
 
     def _well_known(self, domains: frozenset[str]) -> dict[str, Any]:
@@ -238,7 +270,12 @@ class RelayApp:
         }
 
     def _offered_registry(self) -> str | None:
-        """Where clients find the registry that this relay uses: a path here, a URL, or nothing they could reach."""
+        """Where clients find the registry that this relay uses: a path here, a URL, or nothing they could reach.
+
+        A chain is not offered: nobody should pay fees on a chain because a relay said so.
+        """
+        if self._chain_nodes:
+            return None
         if self._config.registry == REGISTRY_HOSTED:
             return REGISTRY_PATH
         return self._config.registry if self._config.registry.startswith(("http://", "https://")) else None

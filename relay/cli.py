@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 from relay.config import (
     LISTEN_PORT,
@@ -24,6 +24,11 @@ from rmb_peer.logs import setup_logging
 from rmb_peer.protocol.envelope import MESSAGE_BYTES_MAX
 from rmb_peer.protocol.errors import LocalError
 from rmb_peer.protocol.names import normalize_relay
+from rmb_peer.registry.tfchain.following import CATCHUP_BLOCKS_MAX
+from rmb_peer.registry.tfchain.urls import check_node_urls
+
+CATCHUP_MAX = 100_000
+"""Largest `--catchup-threshold`: a week of blocks; their headers take 30 MB while they are gone through. A guess."""
 
 _EXAMPLES = """\
 examples:
@@ -32,6 +37,9 @@ examples:
 
   rmb-relay --domain relay.example.org --listen 127.0.0.1:8080 --data /var/lib/rmb-relay
       behind a web server that adds TLS and passes everything on, WebSockets included
+
+  rmb-relay -m relay.example.org -s wss://tfchain.dev.grid.tf:443
+      for the twins of the ThreeFold development network
 
   rmb-relay -m relay.example.org -r redis://10.0.0.5:6379 --limit 600 67108864
       mailboxes in a Redis of yours; at most 600 messages and 64 MiB per minute from each twin
@@ -73,6 +81,8 @@ def parse_arguments(argv: Sequence[str] | None) -> RelayConfig:
     flags = parser.parse_args(argv)
     workers, users, frames_and_bytes = flags.workers, flags.user_per_worker, flags.limit
     host, port = flags.listen
+    if flags.substrate and flags.registry is not None:
+        parser.error("give either --substrate or --registry, not both")
     return RelayConfig(
         domains=tuple(flags.domain or ()),
         redis_url=flags.redis,
@@ -81,7 +91,9 @@ def parse_arguments(argv: Sequence[str] | None) -> RelayConfig:
         listen_host=host,
         listen_port=port,
         rate_limit=RateLimit(*frames_and_bytes) if frames_and_bytes else None,
-        registry=flags.registry,
+        registry=flags.registry or REGISTRY_HOSTED,
+        substrate=tuple(dict.fromkeys(flags.substrate or ())),
+        catchup_blocks_max=flags.catchup_threshold,
         message_bytes_max=flags.message_bytes_max,
         log_format=flags.log_format,
         debug=flags.debug,
@@ -150,10 +162,9 @@ def build_parser() -> argparse.ArgumentParser:
     add(
         "--registry",
         type=_registry,
-        default=REGISTRY_HOSTED,
         metavar="WHERE",
         help=f"who knows the twins: '{REGISTRY_HOSTED}' (this relay), '{REGISTRY_NONE}' (nobody can sign in), or the "
-        "URL of a registry (default: %(default)s)",
+        f"URL of a registry (default: {REGISTRY_HOSTED})",
     )
     add(
         "--limit",
@@ -186,7 +197,23 @@ def build_parser() -> argparse.ArgumentParser:
         metavar="N",
         help="see --workers (default: %(default)s)",
     )
-    add("-s", "--substrate", nargs="+", action=_NotYet, help=argparse.SUPPRESS)
+    add(
+        "-s",
+        "--substrate",
+        action="extend",
+        nargs="+",
+        type=_node_url,
+        metavar="URL",
+        help="look twins up on tfchain: one or more of its nodes, wss://host, preferred first; instead of --registry",
+    )
+    add(
+        "--catchup-threshold",
+        type=_catchup,
+        default=CATCHUP_BLOCKS_MAX,
+        metavar="BLOCKS",
+        help="with --substrate: after an outage, ask for the events of up to this many missed blocks; after a longer "
+        "one, ask for each twin again (default: %(default)s)",
+    )
     add(
         "--log-format",
         choices=("auto", "json", "text"),
@@ -196,13 +223,6 @@ def build_parser() -> argparse.ArgumentParser:
     add("-d", "--debug", action="count", default=0, help="a line per step of each message; twice shows more")
     add("-V", "--version", action="version", version=f"rmb-relay {__version__}")
     return parser
-
-
-class _NotYet(argparse.Action):
-    """A flag of other relays that this one cannot honour: saying so is better than running without."""
-
-    def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> NoReturn:
-        parser.error("--substrate: the tfchain registry is not in this version; use --registry")
 
 
 def _checked(kind: str, check: Any) -> Any:
@@ -228,6 +248,12 @@ def _read_positive(text: str) -> int:
     return int(text)
 
 
+def _read_catchup(text: str) -> int:
+    if not (text.isascii() and text.isdigit()) or len(text) > 18 or int(text) > CATCHUP_MAX:
+        raise ValueError(f"{text[:20]!r} is no whole number up to {CATCHUP_MAX}")
+    return int(text)
+
+
 def _read_registry(text: str) -> str:
     if text in (REGISTRY_HOSTED, REGISTRY_NONE) or ":" in text:
         return text
@@ -238,4 +264,6 @@ _domain = _checked("name", normalize_relay)
 _address = _checked("address", parse_address)
 _store_url = _checked("url", _read_store_url)
 _positive = _checked("number", _read_positive)
+_catchup = _checked("number", _read_catchup)
 _registry = _checked("registry", _read_registry)
+_node_url = _checked("url", lambda text: check_node_urls((text,))[0])

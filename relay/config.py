@@ -10,6 +10,7 @@ from rmb_peer.protocol.envelope import MESSAGE_BYTES_MAX
 from rmb_peer.protocol.errors import BadRequest
 from rmb_peer.protocol.heartbeat import Rhythm
 from rmb_peer.protocol.names import normalize_relay
+from rmb_peer.registry.tfchain.following import CATCHUP_BLOCKS_MAX
 
 WORKERS = 500
 USERS_PER_WORKER = 1000
@@ -51,6 +52,8 @@ class RelayConfig:
         listen_host, listen_port: where to listen; port 0 picks a free one.
         rate_limit: `None` means none, as in other relays.
         registry: "hosted", "none", or the URL of a registry.
+        substrate: nodes of tfchain, preferred first; when there are any, they are the registry.
+        catchup_blocks_max: missed blocks of the chain that are asked for one by one (spec rmb 7.5).
         message_bytes_max: largest envelope; what other implementations can read (spec rmb 2.2).
         store_patience_s: how long an envelope waits for a store that does not answer; then its sender is told.
         direct_s_max: how long an envelope that was handed over without the store may stay unacknowledged; then it is
@@ -68,6 +71,8 @@ class RelayConfig:
     listen_port: int = LISTEN_PORT
     rate_limit: RateLimit | None = None
     registry: str = REGISTRY_HOSTED
+    substrate: tuple[str, ...] = ()
+    catchup_blocks_max: int = CATCHUP_BLOCKS_MAX
     message_bytes_max: int = MESSAGE_BYTES_MAX
     store_patience_s: float = APPEND_S_MAX
     direct_s_max: float = 1.0

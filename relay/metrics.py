@@ -18,11 +18,17 @@ CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 Eviction = Literal["closed", "back_pressure_timeout", "cancelled"]
 """Why a session ended: by its client or a lost link; because it did not take what was sent; because we wanted to."""
 
+ListenerStage = Literal["decode", "cache_set"]
+"""Where a block's events could not be used. The second never happens here: our cache is in memory."""
+
+_Family = tuple[str, str, str, list[tuple[str, int]]]
+"""Name, type, help, and samples as labels and value."""
+
 _WORKER = 'worker="0"'
 """This process is one worker; the label exists for dashboards that sum over it."""
 
 
-def _no_sessions() -> int:
+def _none() -> int:
     return 0
 
 
@@ -45,6 +51,13 @@ class Metrics:
         endings: how envelopes that came over rmb.2 have ended, by `Ending`.
         direct: envelopes that went to a connected session without the store.
         backed_up: those of them that had to be stored after all.
+        cache_flushes: times that every record remembered became doubtful.
+        cache_entries: tells how many records are remembered.
+        chain_reconnecting: whether there is no connection to the chain's new blocks, and there should be.
+        chain_reconnects: attempts to get one again.
+        chain_errors: blocks whose events could not be used, by stage.
+        chain_block: the newest block whose events were taken over.
+        chain_stored, chain_updated: twins that were created or changed on chain.
         sessions: tells how many are connected.
     """
 
@@ -66,10 +79,18 @@ class Metrics:
     endings: list[int] = field(default_factory=lambda: [0] * len(Ending))
     direct: int = 0
     backed_up: int = 0
-    sessions: Callable[[], int] = _no_sessions
+    cache_flushes: int = 0
+    cache_entries: Callable[[], int] = _none
+    chain_reconnecting: bool = False
+    chain_reconnects: int = 0
+    chain_errors: Counter[ListenerStage] = field(default_factory=Counter)
+    chain_block: int = 0
+    chain_stored: int = 0
+    chain_updated: int = 0
+    sessions: Callable[[], int] = _none
 
-    def _families(self) -> Iterator[tuple[str, str, str, list[tuple[str, int]]]]:
-        def counter(name: str, text: str, value: int) -> tuple[str, str, str, list[tuple[str, int]]]:
+    def _families(self) -> Iterator[_Family]:
+        def counter(name: str, text: str, value: int) -> _Family:
             return name, "counter", text, [("", value)]
 
         sessions = [(_WORKER, self.sessions())]
@@ -89,6 +110,9 @@ class Metrics:
         yield counter("relay_poison_total", "Mailbox entries deleted because of their shape.", self.poison)
         yield counter("rmb_cache_hits_total", "Destinations that were known.", self.cache_hits)
         yield counter("rmb_cache_misses_total", "Destinations that had to be looked up.", self.cache_misses)
+        yield counter("rmb_cache_flushes_total", "Times that all of them became doubtful.", self.cache_flushes)
+        yield "rmb_cache_entries", "gauge", "Twins remembered.", [("", self.cache_entries())]
+        yield from self._chain_families(counter)
         yield counter("relay_replies_dropped_total", "Answers neither stored nor sent.", self.replies_dropped)
         frames = [('direction="in"', self.link_frames_in), ('direction="out"', self.link_frames_out)]
         ends = [(f'ending="{ending.name.lower()}"', self.endings[ending]) for ending in Ending]
@@ -96,6 +120,18 @@ class Metrics:
         yield "relay_link_endings_total", "counter", "Envelopes that came over rmb.2, by how they ended.", ends
         yield counter("relay_direct_total", "Envelopes handed to a session without the store.", self.direct)
         yield counter("relay_backed_up_total", "Those of them that were stored after all.", self.backed_up)
+
+    def _chain_families(self, counter: Callable[[str, str, int], _Family]) -> Iterator[_Family]:
+        name = "events_listener_"
+        stages: tuple[ListenerStage, ...] = ("decode", "cache_set")
+        errors = [(f'stage="{stage}"', self.chain_errors[stage]) for stage in stages]
+        lost, block = int(self.chain_reconnecting), self.chain_block
+        yield f"{name}reconnecting", "gauge", "1 while the chain cannot be followed.", [("", lost)]
+        yield counter(f"{name}reconnect_cycles_total", "Attempts to follow the chain again.", self.chain_reconnects)
+        yield f"{name}errors_total", "counter", "Blocks whose events could not be used.", errors
+        yield f"{name}last_processed_block_number", "gauge", "The newest block taken over.", [("", block)]
+        yield counter(f"{name}twin_stored_total", "Twins created on chain.", self.chain_stored)
+        yield counter(f"{name}twin_updated_total", "Twins changed on chain.", self.chain_updated)
 
     def text(self) -> bytes:
         """All metrics in Prometheus' text format, version 0.0.4."""

@@ -28,6 +28,7 @@ from rmb_peer.local.redis_queues import RedisQueues, connect
 from rmb_peer.local.sole_gateway import AnotherGateway, claim, describe, gateway_client_name, older_rivals
 from rmb_peer.logs import event, get_logger
 from rmb_peer.observation import Observation, Parts
+from rmb_peer.own_record import Wish, decode_own_record, encode_own_record, settle_own_record
 from rmb_peer.probing import Prober
 from rmb_peer.protocol.address import Address
 from rmb_peer.protocol.backoff import Backoff
@@ -41,6 +42,8 @@ from rmb_peer.protocol.twin import Twin
 from rmb_peer.registry.base import Registry, RegistryUnavailable
 from rmb_peer.registry.cached import CachedRegistry
 from rmb_peer.registry.opening import open_registry
+from rmb_peer.registry.tfchain.errors import WrongChain
+from rmb_peer.registry.tfchain.records import chain_relays
 from rmb_peer.sender import Sender
 from rmb_peer.transport.inbox import Inbox
 from rmb_peer.transport.relay_pool import RelayPool
@@ -55,12 +58,11 @@ DRAIN_S_MAX = 5.0
 REGISTRY_RETRY_S_FIRST, REGISTRY_RETRY_S_MAX = 0.5, 15.0
 """Pauses while the registry is away at start. A guess: relays and gateways are often started together."""
 
+KNOWN_RECORD_PATIENCE_S = 10.0
+"""Wait for the registry at start when our record is known from before; a guess: messages wait meanwhile."""
+
 _DRAIN_POLL_S = 0.02
 _LOG = get_logger("gateway")
-
-
-class NoTwin(OtherError):
-    """The registry knows no twin with our key, and we may not create one."""
 
 
 class Gateway:
@@ -83,6 +85,7 @@ class Gateway:
         self._offers = offers
         self._identity = identity
         self._stop = asyncio.Event()
+        self._settling: asyncio.Task[Twin] | None = None
         self._failure: OtherError | None = None
         self._journal = Journal(JournalLimits(config.journal_bytes, config.journal_age))
         self.twin: Twin | None = None
@@ -115,12 +118,15 @@ class Gateway:
                 event(_LOG, logging.INFO, "http listening", address=address)
             registry = await stack.enter_async_context(self._registry())
             cache = CachedRegistry(registry)
-            twin = await self._own_twin(cache)
-            if twin is None:
-                return  # told to stop before the registry answered
-            self.twin = twin
-            await queues.announce(self._status(twin))
-            await self._serve(queues, cache, twin, observation, check)
+            try:
+                twin = await self._own_twin(cache, queues)
+                if twin is None:
+                    return  # told to stop before the registry answered
+                self.twin = twin
+                await queues.announce(self._status(twin))
+                await self._serve(queues, cache, twin, observation, check)
+            finally:
+                await self._stop_settling()
         if self._failure is not None:
             raise self._failure
 
@@ -196,6 +202,7 @@ class Gateway:
                 Deadlines(queues, time.time, journal).run(),
                 pool.run(),
                 cache.follow(),
+                self._confirm(twin),
                 self._look_after_leases(),
                 journal.run(queues),
                 observation.run(check),
@@ -244,27 +251,77 @@ class Gateway:
             why = f"{happened.step.value}: {happened.detail}"
             self._journal.note(happened.uid, "service-failed", cmd=happened.command, why=why)
 
-    async def _own_twin(self, registry: Registry) -> Twin | None:
-        """Find or write our own record, waiting for a registry that is away (spec rmb 7.3)."""
+    async def _own_twin(self, registry: Registry, queues: RedisQueues) -> Twin | None:
+        """Find or write our own record; `None` when told to stop before that.
+
+        While the registry is away this waits, unless the record is known from an earlier run: then the gateway goes on
+        with that and `_confirm` catches up.
+        """
+        known = decode_own_record(await queues.own_record(), self._registry_label, self._identity.account)
+        self._settling = asyncio.create_task(self._settle(registry, queues))
+        stopped = asyncio.create_task(self._stop.wait())
+        patience_s = None if known is None else KNOWN_RECORD_PATIENCE_S
+        try:
+            await asyncio.wait({self._settling, stopped}, timeout=patience_s, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            stopped.cancel()
+        if self._settling.done():
+            return self._settling.result()
+        if self._stop.is_set() or known is None:
+            return None
+        event(
+            _LOG,
+            logging.WARNING,
+            "the registry of twins does not answer: going on with our record as it was last seen",
+            twin=known.id,
+        )
+        return known
+
+    async def _settle(self, registry: Registry, queues: RedisQueues) -> Twin:
+        """Settle our own record, however long the registry is away (spec rmb 7.3)."""
         backoff = Backoff(REGISTRY_RETRY_S_FIRST, REGISTRY_RETRY_S_MAX, random.random)
-        while not self._stop.is_set():
+        wish = self._wish()
+        while True:
             try:
-                return await self._look_up_or_write(registry)
+                twin = await settle_own_record(registry, self._identity, wish)
+                break
+            except WrongChain:
+                raise  # waiting makes no other chain of it
             except RegistryUnavailable as error:
                 event(_LOG, logging.WARNING, "waiting for the registry of twins", reason=str(error))
-            await self._sleep_unless_stopped(backoff.next_s())
-        return None
-
-    async def _look_up_or_write(self, registry: Registry) -> Twin:
-        if not self._config.no_update:
-            return await registry.put(self._identity.signer, self._config.relay_names, self._identity.public_key)
-        twin = await registry.get_by_account(self._identity.account)
-        if twin is None:
-            raise NoTwin(
-                "no twin found on this network with given key: "
-                f"register {encode_account(self._identity.account)} first, or run without --no-update"
-            )
+            await asyncio.sleep(backoff.next_s())
+        await queues.keep_own_record(encode_own_record(twin, self._registry_label))
         return twin
+
+    async def _confirm(self, twin: Twin) -> None:
+        """See whether the record that we started with is still ours; stop with an error if it is not."""
+        assert self._settling is not None
+        try:
+            now = await self._settling
+            if now.id != twin.id:
+                raise OtherError(f"our twin is {now.id} and was {twin.id} before: start again")
+        except OtherError as error:
+            self._failure = error
+            self._stop.set()
+
+    def _wish(self) -> Wish:
+        config, relays = self._config, self._config.relay_names
+        return Wish(
+            relays=chain_relays(relays) if config.substrate else relays,
+            no_update=config.no_update,
+            costs_a_fee=bool(config.substrate),
+            overwrite_relays=config.overwrite_relays,
+        )
+
+    async def _stop_settling(self) -> None:
+        if self._settling is not None:
+            self._settling.cancel()
+            await asyncio.gather(self._settling, return_exceptions=True)
+
+    @property
+    def _registry_label(self) -> str:
+        """Which registry a kept record is from."""
+        return " ".join(sorted(self._config.registry_urls))
 
     @asynccontextmanager
     async def _store(self) -> AsyncIterator[tuple[RedisQueues, Callable[[], Awaitable[None]]]]:
@@ -312,7 +369,7 @@ class Gateway:
 
     @asynccontextmanager
     async def _registry(self) -> AsyncIterator[Registry]:
-        registry = open_registry(self._config.registry or "relay:", relays=self._config.relay)
+        registry = open_registry(*self._config.registry_urls, relays=self._config.relay)
         try:
             yield registry
         finally:
@@ -325,13 +382,6 @@ class Gateway:
             _LOG, logging.WARNING, "our record does not show our encryption key, so nothing can be sealed", twin=twin.id
         )
         return False
-
-    async def _sleep_unless_stopped(self, seconds: float) -> None:
-        try:
-            async with asyncio.timeout(seconds):
-                await self._stop.wait()
-        except TimeoutError:
-            return
 
     def _status(self, twin: Twin) -> dict[str, str]:
         return {

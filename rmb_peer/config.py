@@ -16,6 +16,7 @@ from rmb_peer.protocol.envelope import MESSAGE_BYTES_MAX
 from rmb_peer.protocol.errors import BadRequest
 from rmb_peer.protocol.names import RELAYS_MAX, relay_of_url
 from rmb_peer.protocol.signatures import KEY_TYPES, KeyType
+from rmb_peer.registry.tfchain.urls import check_node_urls
 
 CONFIG_BYTES_MAX = 1024 * 1024
 """A guess: nobody writes a megabyte of settings by hand."""
@@ -31,7 +32,9 @@ class GatewayConfig:
         data: folder of the embedded store.
         relay: URLs, preferred first; the port of `rmb-relay` when none is given.
         registry: URL of the registry of twins; `None` means the one that the first relay offers.
+        substrate: nodes of tfchain, preferred first; they take the place of `registry`.
         no_update: do not write our own record.
+        overwrite_relays: let our record on the chain lose relays that this gateway does not use.
         mnemonic_file: file that holds the secret.
         message_bytes_max: largest serialised envelope, see `envelope.MESSAGE_BYTES_MAX`.
         http: `HOST:PORT` for metrics and health; `None` offers none.
@@ -46,7 +49,9 @@ class GatewayConfig:
     data: Path = field(default=Path("rmb-data"))
     relay: tuple[str, ...] = ("ws://localhost:8080",)
     registry: str | None = None
+    substrate: tuple[str, ...] = ()
     no_update: bool = False
+    overwrite_relays: bool = False
     mnemonic_file: Path | None = None
     message_bytes_max: int = MESSAGE_BYTES_MAX
     http: str | None = None
@@ -59,6 +64,11 @@ class GatewayConfig:
     def relay_names(self) -> frozenset[str]:
         """The relays as our record lists them."""
         return frozenset(relay_of_url(url) for url in self.relay)
+
+    @property
+    def registry_urls(self) -> tuple[str, ...]:
+        """What `open_registry` is to open."""
+        return self.substrate or (self.registry or "relay:",)
 
     def check(self) -> "GatewayConfig":
         """Return this value if it makes sense.
@@ -74,6 +84,10 @@ class GatewayConfig:
             relay_of_url(url)
         if len(set(self.relay)) != len(self.relay):
             raise BadRequest("a relay is listed twice")
+        if self.substrate:
+            check_node_urls(self.substrate)
+            if self.registry is not None:
+                raise BadRequest("give either --substrate or --registry, not both")
         if self.redis != "embedded" and not self.redis.startswith(("redis://", "rediss://", "unix://", "embedded:")):
             raise BadRequest(f"redis must be redis://…, rediss://…, unix://… or embedded[:PORT], not {self.redis!r}")
         return self
@@ -100,6 +114,10 @@ def merge(base: GatewayConfig, settings: Mapping[str, Any], origin: str) -> Gate
             known = ", ".join(sorted(key.replace("_", "-") for key in defaults))
             raise BadRequest(f"{origin}: unknown setting {given_name!r}; known are {known}")
         changes[name] = _typed(name, value, origin)
+    if "substrate" in changes:  # both name the registry of twins: the one said last holds
+        changes.setdefault("registry", None)
+    elif "registry" in changes:
+        changes["substrate"] = ()
     return replace(base, **changes)
 
 
@@ -127,10 +145,10 @@ def read_config_file(path: Path) -> dict[str, Any]:
 
 def _typed(name: str, value: Any, origin: str) -> Any:
     match name:
-        case "relay":
+        case "relay" | "substrate":
             values = [value] if isinstance(value, str) else value
             if not isinstance(values, (list, tuple)) or not all(isinstance(item, str) for item in values):
-                raise BadRequest(f"{origin}: relay must be a URL or a list of URLs")
+                raise BadRequest(f"{origin}: {name} must be a URL or a list of URLs")
             return tuple(values)
         case "data" | "mnemonic_file":
             if not isinstance(value, (str, Path)):
@@ -140,9 +158,9 @@ def _typed(name: str, value: Any, origin: str) -> Any:
             if type(value) is not int or value < 0:
                 raise BadRequest(f"{origin}: {name.replace('_', '-')} must be a number, 0 or more")
             return value
-        case "no_update":
+        case "no_update" | "overwrite_relays":
             if not isinstance(value, bool):
-                raise BadRequest(f"{origin}: no-update must be true or false")
+                raise BadRequest(f"{origin}: {name.replace('_', '-')} must be true or false")
             return value
         case "key_type":
             return cast(KeyType, str(value).lower())

@@ -77,9 +77,14 @@ LOOKUP_BYTES_MAX = 64 * 1024 * 1024
 ANSWERED_MAX = 10_000
 """Marks of built-in requests that are remembered, so that a repeat is not answered twice."""
 
+REFRESHES_MAX = 64
+"""Records that are asked for anew at once because their twin could not use what we sent; a guess. Further ones expire
+by themselves."""
+
 YIELD_EVERY = 16
 """Frames after which other work gets its turn: verifying this many takes about a millisecond."""
 
+_STALE_RECORD_CODES = (InvalidSignature.code, CannotDecrypt.code)
 _LOG = get_logger("gateway")
 
 
@@ -194,6 +199,7 @@ class Downstream:
         self._room.set()
         self._delivering = False
         self._answered: dict[str, None] = {}
+        self._renewals: set[int] = set()
 
     @property
     def idle(self) -> bool:
@@ -372,6 +378,8 @@ class Downstream:
             self._drop("answer from a twin that was not asked", arrival)
             return None
         is_error = arrival.kind == "error"
+        if is_error and envelope.error.code in _STALE_RECORD_CODES:
+            self._renew_record_of(arrival.source.twin)
         value = incoming_response(
             reference=waiting.reference,
             payload=b"" if is_error else message.payload,
@@ -381,6 +389,23 @@ class Downstream:
             error=(envelope.error.code, envelope.error.message) if is_error else None,
         )
         return Delivery(waiting.reply_to, value, arrival.marks, arrival.ttl_s, _ending(waiting, arrival.source.twin))
+
+    def _renew_record_of(self, twin_id: int) -> None:
+        """Its twin could not verify or open our message: perhaps it has another key by now (spec rmb 10.10).
+
+        The message is gone; the next one to this twin is sealed with the key that it has now.
+        """
+        if twin_id and len(self._renewals) < REFRESHES_MAX and twin_id not in self._renewals:
+            self._renewals.add(twin_id)
+            self._tasks.create_task(self._renew(twin_id))
+
+    async def _renew(self, twin_id: int) -> None:
+        try:
+            await self._cache.refresh(twin_id)
+        except RegistryUnavailable as error:
+            event(_LOG, logging.DEBUG, "a record could not be renewed", twin=twin_id, reason=str(error))
+        finally:
+            self._renewals.discard(twin_id)
 
     def _handed_over(self, message: _Verified, delivery: Delivery, outcome: Outcome) -> None:
         arrival, envelope = message.arrival, message.arrival.envelope

@@ -10,7 +10,7 @@ COMMANDS = {
     "call": "send a request and print the answer",
     "serve": "answer requests with a program",
     "keys": "make a new identity, or show the public parts of one",
-    "twin": "look up a twin",
+    "twin": "look up, make, change and list twins",
     "where": "show where a message is, or how it ended",
     "status": "show how the gateway is doing",
     "queues": "show what waits in which list",

@@ -17,6 +17,7 @@ examples:
   rmb-peer --mnemonic-file me.key                        relay on this machine, Redis on this machine
   rmb-peer --mnemonic-file me.key --redis embedded       no Redis installed: one is started here
   rmb-peer -m "word word …" --relay wss://relay.example.org --relay wss://relay2.example.org
+  rmb-peer --mnemonic-file me.key --substrate wss://tfchain.dev.grid.tf --relay wss://relay.dev.grid.tf
   rmb-peer --config gateway.toml                         settings named like the flags
 
 The secret comes from --mnemonic, --mnemonic-file, the environment (RMB_MNEMONIC), or a prompt. Other users of the
@@ -54,10 +55,22 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--registry", metavar="URL", help="who is twin N: https://…, file:PATH (default: the one the relay offers)"
     )
-    parser.add_argument("-s", "--substrate", action="append", metavar="URL", help=argparse.SUPPRESS)
+    parser.add_argument(
+        "-s",
+        "--substrate",
+        action="append",
+        metavar="URL",
+        help="nodes of tfchain, wss://…, preferred first: look twins up on the chain instead of a registry",
+    )
     parser.add_argument("-u", "--uploads", metavar="DIR", help=argparse.SUPPRESS)
     parser.add_argument(
         "--no-update", action="store_true", default=None, help="do not write our record to the registry"
+    )
+    parser.add_argument(
+        "--overwrite-relays",
+        action="store_true",
+        default=None,
+        help="on tfchain: replace the relays of our record even if it lists others besides",
     )
     parser.add_argument("--message-bytes-max", type=int, metavar="N", help="largest message (default 16 MiB)")
     parser.add_argument(
@@ -86,9 +99,7 @@ def main(argv: list[str]) -> int:
     parser = build_parser()
     arguments = vars(parser.parse_args(argv))
     mnemonic, config_path = arguments.pop("mnemonic"), arguments.pop("config")
-    substrate, uploads = arguments.pop("substrate"), arguments.pop("uploads")
-    if substrate:
-        parser.error("--substrate: the tfchain registry is not part of this version; use --registry")
+    uploads = arguments.pop("uploads")
 
     from rmb_peer.config import GatewayConfig, merge, read_config_file
     from rmb_peer.logs import setup_logging
@@ -122,7 +133,13 @@ def main(argv: list[str]) -> int:
 
 
 def _from_environment() -> dict[str, str | None]:
-    names = {"redis": "RMB_REDIS", "relay": "RMB_RELAY", "registry": "RMB_REGISTRY", "key_type": "RMB_KEY_TYPE"}
+    names = {
+        "redis": "RMB_REDIS",
+        "relay": "RMB_RELAY",
+        "registry": "RMB_REGISTRY",
+        "substrate": "RMB_SUBSTRATE",
+        "key_type": "RMB_KEY_TYPE",
+    }
     return {name: os.environ.get(variable) for name, variable in names.items()}
 
 

@@ -1,27 +1,25 @@
-"""`rmb-peer twin`: look up who a twin is, in the registry that a gateway would use."""
+"""`rmb-peer twin`: look up, make, change and list twins, in the registry that a gateway would use."""
 
 import argparse
-import asyncio
-import json
-import os
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from rmb_peer.commands.common import EXIT_FAILED, EXIT_OK, EXIT_TIMEOUT, EXIT_USAGE, complain, make_parser, print_fields
-from rmb_peer.commands.payload_text import printable
+from rmb_peer.commands.common import EXIT_FAILED, EXIT_OK, complain, make_parser
+from rmb_peer.commands.twin_common import (
+    PROG,
+    RELAY_VARIABLE,
+    add_registry_flags,
+    default_relay,
+    open_named,
+    print_twin,
+    told_failures,
+)
 
 if TYPE_CHECKING:
     from rmb_peer.protocol.twin import Twin
 
-PROG = "rmb-peer twin"
-
-RELAY_DEFAULT = "ws://localhost:8080"
-"""The default of the gateway's flag."""
-
-RELAY_VARIABLE, REGISTRY_VARIABLE = "RMB_RELAY", "RMB_REGISTRY"
-"""Environment variables with the same meaning as the flags."""
-
-LOOK_UP_S_MAX = 20.0
-"""Longest wait for the registry; a guess."""
+LOOK_UP_S_MAX = 60.0
+"""Longest wait for a registry. A guess: longer than any of them waits by itself, so that its own words are shown,
+unless many nodes of a chain are silent."""
 
 _TWIN_ID_MAX = 2**32 - 1  # u32 (spec rmb 1)
 
@@ -31,13 +29,19 @@ examples:
   rmb-peer twin show --account 5EWpy8kzz8ZjnevdVo1aL6fpm3DBRCBzrunjq97gzuhKW2AX
   rmb-peer twin show 7 --registry https://relay.example.org --json
   rmb-peer twin show 7 --registry file:twins.toml
+  rmb-peer twin show 7 --substrate wss://tfchain.dev.grid.tf
+  rmb-peer twin create --substrate wss://tfchain.dev.grid.tf --relay wss://relay.dev.grid.tf --mnemonic-file me.mnemonic
+  rmb-peer twin update --substrate wss://tfchain.dev.grid.tf --mnemonic-file me.mnemonic
+  rmb-peer twin list --substrate wss://tfchain.dev.grid.tf --relay relay.dev.grid.tf --json
+
+Writing to tfchain costs a fee of about 0.001 TFT, whether it succeeds or not. An equal record is not written.
 
 --json: one object: id, account (SS58), account_hex, relays (list), public_key (hex; null when the twin receives plain
-payloads), version; or null when there is no such twin.
+payloads), version; or null when there is no such twin. `list`: one such object per line.
 
 exit codes:
-  0  found
-  1  there is no such twin
+  0  found, or done
+  1  there is no such twin, or the registry refused
   2  wrong usage
   3  the registry does not answer
 """
@@ -45,95 +49,77 @@ exit codes:
 
 def build_parser() -> argparse.ArgumentParser:
     """The flags of this command."""
-    parser = make_parser(PROG, "Look up a twin.", _EPILOG)
-    actions = parser.add_subparsers(dest="action", required=True, metavar="show")
+    from rmb_peer.commands import twin_list, twin_write
+
+    parser = make_parser(PROG, "Look up, make, change and list twins.", _EPILOG)
+    actions = parser.add_subparsers(dest="action", required=True, metavar="show|create|update|list")
     show = actions.add_parser("show", help="show the record of a twin", allow_abbrev=False)
-    who = show.add_mutually_exclusive_group(required=True)
-    who.add_argument("id", metavar="ID", type=_twin_id, nargs="?", help="twin id")
-    who.add_argument("--account", metavar="ACCOUNT", type=_account, help="account as SS58 text or 64 hex digits")
-    show.add_argument(
-        "--registry",
-        metavar="URL",
-        default=os.environ.get(REGISTRY_VARIABLE) or None,
-        help=f"https://HOST or file:PATH; also the variable {REGISTRY_VARIABLE} (default: what the relay offers)",
-    )
-    show.add_argument(
-        "--relay",
-        metavar="URL",
-        default=os.environ.get(RELAY_VARIABLE) or RELAY_DEFAULT,
-        help=f"relay to ask for its registry; also the variable {RELAY_VARIABLE} (default {RELAY_DEFAULT})",
-    )
-    show.add_argument("--json", action="store_true", help="print one JSON object")
+    _add_show(show)
+    show.set_defaults(act=_show)
+    create = actions.add_parser("create", help="make a twin for an account", allow_abbrev=False)
+    twin_write.add_create(create)
+    create.set_defaults(act=twin_write.create)
+    update = actions.add_parser("update", help="change the record of a twin", allow_abbrev=False)
+    twin_write.add_update(update)
+    update.set_defaults(act=twin_write.update)
+    listing = actions.add_parser("list", help="list the twins of tfchain", allow_abbrev=False)
+    twin_list.add_list(listing)
+    listing.set_defaults(act=twin_list.list_twins)
     return parser
 
 
 def main(argv: list[str]) -> int:
     """Run the command; see the help for exit codes."""
     arguments = build_parser().parse_args(argv)
-    from rmb_peer.protocol.errors import BadRequest
-    from rmb_peer.registry.base import RegistryUnavailable
+    return int(arguments.act(arguments))
 
-    try:
-        twin = asyncio.run(_look_up(arguments))
-    except BadRequest as error:
-        complain(PROG, str(error))
-        return EXIT_USAGE
-    except (RegistryUnavailable, TimeoutError) as error:
-        reason = getattr(error, "detail", None) or f"no answer within {LOOK_UP_S_MAX:g} s"
-        complain(PROG, f"the registry does not answer: {printable(reason)}. Name another with --registry or --relay")
-        return EXIT_TIMEOUT
-    if twin is None and not arguments.json:
+
+def _add_show(show: argparse.ArgumentParser) -> None:
+    who = show.add_mutually_exclusive_group(required=True)
+    who.add_argument("id", metavar="ID", type=_twin_id, nargs="?", help="twin id")
+    who.add_argument("--account", metavar="ACCOUNT", type=_account, help="account as SS58 text or 64 hex digits")
+    add_registry_flags(show)
+    show.add_argument(
+        "--relay",
+        metavar="URL",
+        default=default_relay(),
+        help=f"relay to ask for its registry; also the variable {RELAY_VARIABLE} (default %(default)s)",
+    )
+    show.add_argument("--json", action="store_true", help="print one JSON object")
+
+
+def _show(arguments: argparse.Namespace) -> int:
+    return told_failures(lambda: _show_found(arguments))
+
+
+async def _show_found(arguments: argparse.Namespace) -> int:
+    twin = await _look_up(arguments)
+    if twin is not None:
+        print_twin(twin, arguments.json)
+        return EXIT_OK
+    if arguments.json:
+        print("null")
+    else:
         what = f"id {arguments.id}" if arguments.id else "this account"
         complain(PROG, f"there is no twin with {what}")
-    elif arguments.json:
-        print(json.dumps(None if twin is None else _fields(twin)))
-    elif twin is not None:
-        _print(_fields(twin))
-    return EXIT_FAILED if twin is None else EXIT_OK
+    return EXIT_FAILED
 
 
 async def _look_up(arguments: argparse.Namespace) -> "Twin | None":
-    from rmb_peer.registry.opening import open_registry
+    import asyncio
 
-    registry = open_registry(arguments.registry or "relay:", relays=[arguments.relay])
+    from rmb_peer.registry.base import RegistryUnavailable
+
+    registry = open_named(arguments, [arguments.relay])
     try:
         async with asyncio.timeout(LOOK_UP_S_MAX):
             if arguments.id is not None:
                 return await registry.get(arguments.id)
             return await registry.get_by_account(arguments.account)
+    except TimeoutError:
+        raise RegistryUnavailable(f"no answer within {LOOK_UP_S_MAX:g} s") from None
     finally:
         await registry.close()
-
-
-def _fields(twin: "Twin") -> dict[str, Any]:
-    from rmb_peer.protocol.ss58 import encode_account
-
-    return {
-        "id": twin.id,
-        "account": encode_account(twin.account),
-        "account_hex": twin.account.hex(),
-        "relays": sorted(twin.relays),
-        "public_key": None if twin.public_key is None else twin.public_key.hex(),
-        "version": twin.version,
-    }
-
-
-_LABELS = {
-    "id": "twin",
-    "account": "account (SS58)",
-    "account_hex": "account (hex)",
-    "relays": "relays",
-    "public_key": "encryption key (hex)",
-    "version": "version",
-}
-
-
-def _print(fields: dict[str, Any]) -> None:
-    shown = fields | {
-        "relays": printable(" ".join(fields["relays"])) or "none",
-        "public_key": fields["public_key"] or "none: it receives plain payloads",
-    }
-    print_fields({_LABELS[name]: str(value) for name, value in shown.items()})
 
 
 def _twin_id(text: str) -> int:

@@ -107,6 +107,10 @@ def lease_list(worker: str, slot: str, command: str) -> str:
     return f"{LEASE_PREFIX}{worker}:{slot}:{command}"
 
 
+OWN_RECORD = "rmb:own-record"
+"""String. Our record as the registry last had it, for a start while the registry is away."""
+
+
 def command_list(command: str) -> str:
     """The list on which a service waits for `command`."""
     return COMMAND_PREFIX + command

@@ -38,6 +38,7 @@ class MemoryQueues:
         self.dead: deque[DeadLetter] = deque(maxlen=keys.DEAD_ENTRIES_MAX)
         self.status: dict[str, str] = {}
         self._now = now
+        self._own_record: bytes | None = None
         self._uid_key = random_bytes(32)
         self.gone: set[str] = set()
         self.live = b""
@@ -138,6 +139,14 @@ class MemoryQueues:
         self.journal.append(chunk)
         while len(self.journal) > 1 and sum(map(len, self.journal)) > limits.bytes_max:
             del self.journal[0]
+
+    async def keep_own_record(self, record: bytes) -> None:
+        """See `LocalQueues.keep_own_record`."""
+        self._own_record = record
+
+    async def own_record(self) -> bytes | None:
+        """See `LocalQueues.own_record`."""
+        return self._own_record
 
     async def close(self) -> None:
         """See `LocalQueues.close`."""

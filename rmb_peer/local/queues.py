@@ -257,6 +257,14 @@ class LocalQueues(Protocol):
         """
         ...
 
+    async def keep_own_record(self, record: bytes) -> None:
+        """Keep our record in the registry, in whatever form, until it is replaced."""
+        ...
+
+    async def own_record(self) -> bytes | None:
+        """What was kept last; `None` when nothing was."""
+        ...
+
     async def close(self) -> None:
         """Release connections."""
         ...

@@ -349,6 +349,14 @@ class RedisQueues:
             return str(error) or "no answer"
         return None
 
+    async def keep_own_record(self, record: bytes) -> None:
+        """See `LocalQueues.keep_own_record`."""
+        await self._until_done(lambda: cast(Awaitable[Any], self._redis.set(keys.OWN_RECORD, record)))
+
+    async def own_record(self) -> bytes | None:
+        """See `LocalQueues.own_record`."""
+        return await self._until_done(lambda: cast(Awaitable[bytes | None], self._redis.get(keys.OWN_RECORD)))
+
     async def close(self) -> None:
         """See `LocalQueues.close`. An item that a waiting move fetches meanwhile stays in its own list."""
         for waiter in self._waiters.values():

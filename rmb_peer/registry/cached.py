@@ -11,7 +11,7 @@ import asyncio
 import logging
 import math
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable
 from dataclasses import dataclass
 from enum import Enum
 from typing import Final
@@ -33,6 +33,10 @@ FAILURE_S = 1.0
 
 REFRESH_S = 10.0
 """Shortest time between two forced queries for one twin, so that bad signatures cannot drive queries; a guess."""
+
+HURRY_S = 2.0
+"""How long a question about a twin that is known, but not fresh, may take before the old record is used meanwhile. A
+guess: several times a normal answer, and far less than messages may wait for a look-up (`lanes.LOOKUP_S_MAX`)."""
 
 STALE_S = 24 * 3600.0
 """How long a record is served after the registry last confirmed it, while the registry does not answer; a guess: an
@@ -87,6 +91,7 @@ class CachedRegistry:
         absent_s: float = ABSENT_S,
         failure_s: float = FAILURE_S,
         refresh_s: float = REFRESH_S,
+        hurry_s: float = HURRY_S,
         stale_s: float = STALE_S,
         entries_max: int = ENTRIES_MAX,
         lookups_max: int = LOOKUPS_MAX,
@@ -97,6 +102,7 @@ class CachedRegistry:
         self._absent_s = absent_s
         self._failure_s = failure_s
         self._refresh_s = refresh_s
+        self._hurry_s = hurry_s
         self._stale_s = stale_s
         self._lookups_max = lookups_max
         self._known: Lru[int, _Known] = Lru(entries_max)
@@ -105,9 +111,14 @@ class CachedRegistry:
         self._refreshed_at: Lru[int, float] = Lru(entries_max)
         self._lookups: dict[int, asyncio.Task[Twin | _Failed | None]] = {}
         self._overtaken: dict[int, Twin] = {}
+        self._doubts = 0
         self._outage = False
         self._warn_at = -math.inf
         self._closed = False
+
+    def __len__(self) -> int:
+        """How many records are remembered."""
+        return len(self._known)
 
     def peek(self, twin_id: int) -> Twin | NotCached | None:
         """What is known without asking: the twin, `None` when there is none, or `NOT_CACHED`. Never waits."""
@@ -131,7 +142,8 @@ class CachedRegistry:
         failed = self._failed.get(twin_id)
         if failed is not None and self._clock() < failed.until:
             raise RegistryUnavailable(failed.detail)
-        return await self._look_up(twin_id)
+        old = self._usable(twin_id)
+        return await (self._look_up(twin_id) if old is None else self._look_up_in_a_hurry(old))
 
     async def refresh(self, twin_id: int) -> Twin | None:
         """Ask the registry even if an answer is in memory: for a signature or a cipher that fits no known key.
@@ -157,6 +169,24 @@ class CachedRegistry:
             self._overtaken[twin.id] = twin
         if self._known.get(twin.id) is not None or self._absent_until.get(twin.id) is not None:
             self._remember(twin)
+
+    def expire(self, twin_ids: Iterable[int]) -> None:
+        """These records may have changed: they are asked for again before they are believed.
+
+        They are still used while the registry does not answer. What a query that is under way will say may be as old.
+        """
+        now = self._clock()
+        self._doubts += 1
+        for twin_id in twin_ids:
+            self._absent_until.drop(twin_id)
+            known = self._known.get(twin_id)
+            if known is not None:
+                known.fresh_until = min(known.fresh_until, now)
+
+    def expire_all(self) -> None:
+        """Any record may have changed, as for `expire`."""
+        self._absent_until.clear()
+        self.expire(list(self._known))
 
     async def follow(self) -> None:
         """Take over the changes that the registry behind tells about; run this as a task, it never ends by itself."""
@@ -198,6 +228,21 @@ class CachedRegistry:
         await asyncio.gather(*lookups, return_exceptions=True)
         await self._inner.close()
 
+    async def _look_up_in_a_hurry(self, old: _Known) -> Twin | None:
+        """Ask, and use what is known when the answer is late: a registry that hangs holds up nobody who is known."""
+        try:
+            async with asyncio.timeout(self._hurry_s):
+                return await self._look_up(old.twin.id)
+        except TimeoutError:
+            old.fresh_until = max(old.fresh_until, self._clock() + self._refresh_s)
+            self._warn_of_outage(f"no answer within {self._hurry_s:g} s")
+            return old.twin
+
+    def _usable(self, twin_id: int) -> _Known | None:
+        """What the registry said, unless that is too long ago."""
+        known = self._known.get(twin_id)
+        return known if known is not None and self._clock() < known.heard_at + self._stale_s else None
+
     async def _look_up(self, twin_id: int) -> Twin | None:
         lookup = self._lookups.get(twin_id) or self._start_lookup(twin_id)
         try:
@@ -221,6 +266,7 @@ class CachedRegistry:
         return lookup
 
     async def _ask(self, twin_id: int) -> Twin | _Failed | None:
+        doubts = self._doubts
         try:
             twin = await self._inner.get(twin_id)
         except (RegistryUnavailable, RegistryRefused) as error:
@@ -231,29 +277,28 @@ class CachedRegistry:
         if self._outage:
             self._outage = False
             event(_LOG, logging.INFO, "the registry answers again")
+        doubtful = newer is None and doubts != self._doubts  # it may say what was so before
         twin = newer or twin
-        if twin is None:
-            self._known.drop(twin_id)
-            self._absent_until.put(twin_id, self._clock() + self._absent_s)
+        if twin is not None:
+            self._remember(twin, 0.0 if doubtful else self._fresh_s)
         else:
-            self._remember(twin)
+            self._known.drop(twin_id)
+            if not doubtful:
+                self._absent_until.put(twin_id, self._clock() + self._absent_s)
         return twin
 
-    def _remember(self, twin: Twin) -> None:
+    def _remember(self, twin: Twin, fresh_s: float | None = None) -> None:
         now = self._clock()
-        self._known.put(twin.id, _Known(twin, now, now + self._fresh_s))
+        self._known.put(twin.id, _Known(twin, now, now + (self._fresh_s if fresh_s is None else fresh_s)))
         self._absent_until.drop(twin.id)
         self._failed.drop(twin.id)
 
     def _without_answer(self, twin_id: int, detail: str) -> Twin | _Failed | None:
         now = self._clock()
-        known = self._known.get(twin_id)
-        if known is not None and now < known.heard_at + self._stale_s:
+        known = self._usable(twin_id)
+        if known is not None:
             known.fresh_until = max(known.fresh_until, now + self._failure_s)
-            if not self._outage and now >= self._warn_at:
-                self._outage = True
-                self._warn_at = now + WARNING_PAUSE_S
-                event(_LOG, logging.WARNING, "the registry gives no answer, using what it said before", reason=detail)
+            self._warn_of_outage(detail)
             return known.twin
         absent_until = self._absent_until.get(twin_id)
         if absent_until is not None and now < absent_until:
@@ -261,3 +306,10 @@ class CachedRegistry:
         failed = _Failed(detail, now + self._failure_s)
         self._failed.put(twin_id, failed)
         return failed
+
+    def _warn_of_outage(self, reason: str) -> None:
+        now = self._clock()
+        if not self._outage and now >= self._warn_at:
+            self._outage = True
+            self._warn_at = now + WARNING_PAUSE_S
+            event(_LOG, logging.WARNING, "the registry gives no answer, using what it said before", reason=reason)

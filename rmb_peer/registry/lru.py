@@ -1,6 +1,7 @@
 """A table with a limit: what was used longest ago leaves first. It refuses to know what it holds."""
 
 from collections import OrderedDict
+from collections.abc import Iterator
 from typing import Generic, TypeVar
 
 Key = TypeVar("Key")
@@ -18,6 +19,9 @@ class Lru(Generic[Key, Value]):
     def __len__(self) -> int:
         return len(self._entries)
 
+    def __iter__(self) -> Iterator[Key]:
+        return iter(self._entries)
+
     def get(self, key: Key) -> Value | None:
         """The value of `key`, which thereby counts as used now."""
         value = self._entries.get(key)
@@ -31,6 +35,10 @@ class Lru(Generic[Key, Value]):
         self._entries.move_to_end(key)
         if len(self._entries) > self._entries_max:
             self._entries.popitem(last=False)
+
+    def clear(self) -> None:
+        """Forget everything."""
+        self._entries.clear()
 
     def drop(self, key: Key) -> None:
         """Forget `key`, if it is there."""

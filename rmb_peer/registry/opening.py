@@ -2,31 +2,40 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
 from rmb_peer.protocol.errors import BadRequest
 from rmb_peer.registry.base import Registry, RegistryRefused
 from rmb_peer.registry.urls import http_of_relay, parse_registry_url
 
+if TYPE_CHECKING:
+    from rmb_peer.registry.tfchain.registry import TfchainRegistry
+
 WELL_KNOWN_PATH = "/.well-known/rmb"
 """Where a relay says what it offers."""
 
-_WHAT_TO_DO = "name a registry with --registry, as https://host or file:PATH"
+_WHAT_TO_DO = "name a registry with --registry, as https://host or file:PATH, or nodes of tfchain with --substrate"
 
 
-def open_registry(url: str, *, relays: Sequence[str] = ()) -> Registry:
+def open_registry(url: str, *more: str, relays: Sequence[str] = ()) -> Registry:
     """The registry behind a URL. Nothing is read or connected before it is used.
 
     Args:
-        url: `file:PATH` (TOML or JSON), `http(s)://host[:port][/registry/v1]`, `memory:` (empty and private to this
-            object), or `relay:` for the registry that the first answering one of `relays` offers.
+        url: `file:PATH` (TOML or JSON), `http(s)://host[:port][/registry/v1]`, `ws(s)://host[:port]` (a node of
+            tfchain), `memory:` (empty and private to this object), or `relay:` for the registry that the first
+            answering one of `relays` offers.
+        more: further nodes of the same chain.
         relays: `ws://` or `wss://` URLs; only `relay:` uses them.
 
     Raises:
         BadRequest: the URL names no registry that we can open; the text says what can be.
     """
     scheme = _scheme(url)
+    if scheme in ("ws", "wss"):
+        return open_tfchain(url, *more)
+    if more:
+        raise BadRequest(f"several registries are given, and only tfchain has several nodes: {_WHAT_TO_DO}")
     if scheme == "file":
         from rmb_peer.registry.file import FileRegistry
 
@@ -43,9 +52,18 @@ def open_registry(url: str, *, relays: Sequence[str] = ()) -> Registry:
         from rmb_peer.registry.discovered import DiscoveredRegistry
 
         return DiscoveredRegistry(relays)
-    if scheme in ("ws", "wss"):  # the place of `tfchain.py`
-        raise BadRequest(f"the tfchain registry is not part of this version: {_WHAT_TO_DO}")
     raise BadRequest(f"{url[:200]!r} is not a registry: {_WHAT_TO_DO}")
+
+
+def open_tfchain(*urls: str) -> "TfchainRegistry":
+    """The chain behind some nodes, with what it can do besides the contract.
+
+    Raises:
+        BadRequest: one of the URLs is no node's.
+    """
+    from rmb_peer.registry.tfchain.registry import TfchainRegistry
+
+    return TfchainRegistry(urls)
 
 
 async def registry_of_relay(relay_url: str) -> str:
@@ -83,7 +101,8 @@ def _check_offer(offered: Any, base: str) -> str:
     if offered.startswith("/") and not offered.startswith("//"):
         offered = base + offered
     if _scheme(offered) in ("ws", "wss"):
-        raise RegistryRefused(f"the relay {base} uses the tfchain registry, which is not part of this version")
+        # Writing to a chain costs money, and whom to pay is not for a relay to say.
+        raise RegistryRefused(f"the relay {base} uses tfchain: join it with --substrate {offered[:200]}")
     try:
         url = parse_registry_url(offered).base
     except BadRequest:

@@ -65,7 +65,7 @@ async def test_a_silent_registry_is_exit_code_3_as_a_process() -> None:
         ended = await run_peer("twin", "show", "7", *flags)
         assert (ended.code, ended.out, ended.err.count("\n")) == (3, b"", 1)
         assert "http://127.0.0.1:1" in ended.err
-        assert "--registry or --relay" in ended.err
+        assert "--registry, --substrate or --relay" in ended.err
 
 
 def test_a_missing_file_is_a_silent_registry(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -84,7 +84,10 @@ def test_a_missing_file_is_a_silent_registry(tmp_path: Path, capsys: pytest.Capt
         (["show", "7", "--account", ACCOUNT], "not allowed with"),
         (["show", "--account", ACCOUNT[:-1] + "Y"], "checksum"),
         (["show", "7", "--registry", "ftp://x"], "is not a registry"),
-        (["show", "7", "--registry", "wss://x"], "not part of this version"),
+        (["show", "7", "--substrate", "http://x"], "is no URL of a node"),
+        (["show", "7", "--substrate", "ws://x", "--registry", "memory:"], "not allowed with"),
+        (["list"], "only tfchain can list"),
+        (["create", "--accept-terms", "link"], "expected 2 arguments"),
     ],
 )
 def test_wrong_usage_is_exit_code_2(arguments: list[str], reason: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -147,6 +147,15 @@ async def test_lpush_producers_are_served_first_in_first_out(setup: Setup) -> No
     ]
 
 
+async def test_our_record_is_kept(setup: Setup) -> None:
+    """None at first; then what was kept last."""
+    queues, _ = setup
+    assert await queues.own_record() is None
+    for record in (b"one", b"\0two"):
+        await queues.keep_own_record(record)
+        assert await queues.own_record() == record
+
+
 async def test_rpush_producers_are_served(setup: Setup) -> None:
     """An RPUSHed item comes next, as with the Rust gateway, and is not forgotten (C 13)."""
     queues, programs = setup

@@ -280,6 +280,27 @@ async def test_a_rotated_key_is_looked_up_before_giving_up() -> None:
         await s.node.popped("msgbus.test.echo")
 
 
+@pytest.mark.parametrize(("code", "renews"), [(104, True), (106, True), (102, False)])
+async def test_an_error_about_keys_renews_the_record(code: int, renews: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A twin that cannot verify or open what we sent may have other keys by now: its record is asked for anew."""
+    async with scene() as s:
+        renewed: list[int] = []
+
+        async def refresh(twin_id: int) -> None:
+            renewed.append(twin_id)
+
+        monkeypatch.setattr(s.node.cache, "refresh", refresh)
+        s.node.request(s.peer.twin.id)
+        request = await s.peer.receive()
+        envelope = s.peer.draft(s.node.twin.id, uid=request.uid)
+        envelope.error.code, envelope.error.message = code, "no"
+        await s.peer.send(s.peer.sign(envelope))
+        assert (await s.node.popped("my-ret"))["err"]["code"] == code
+        if renews:
+            await s.node.until(lambda: renewed)
+        assert renewed == ([s.peer.twin.id] if renews else [])
+
+
 async def test_rmb_version() -> None:
     """The built-in command answers with a JSON string (spec rmb 5.8)."""
     async with scene() as s:

@@ -179,6 +179,28 @@ async def test_what_was_known_is_used_while_nobody_answers(
         await cached.get(1)
 
 
+async def test_a_question_that_hangs_holds_up_nobody_who_is_known(inner: Slow, clock: Clock) -> None:
+    """After a moment the old record is used, and for a while without asking; who is not known waits for the answer."""
+    cached = CachedRegistry(inner, clock=clock, hurry_s=0.01)
+    old = await cached.get(1)
+    inner.gates = {1: asyncio.Event(), 2: asyncio.Event()}
+    clock.now += 300
+    assert await cached.get(1) == old
+    assert cached.peek(1) == old
+    stranger = asyncio.create_task(cached.get(2))
+    clock.now += 10
+    assert await cached.get(1) == old
+    assert inner.asked == [1, 1, 2]
+    assert not stranger.done()
+    clock.now += 24 * 3600
+    too_old = asyncio.create_task(cached.get(1))
+    for gate in inner.gates.values():
+        gate.set()
+    assert await too_old == old
+    assert await stranger is not None
+    await cached.close()
+
+
 async def test_the_end_of_an_outage_is_told(
     cached: CachedRegistry, inner: Slow, clock: Clock, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -281,6 +303,44 @@ async def test_a_change_overtakes_a_query_under_way(cached: CachedRegistry, inne
     inner.gates[1].set()
     assert await waiting == changed
     assert cached.peek(1) == changed
+
+
+async def test_a_doubtful_record_is_asked_for_again(cached: CachedRegistry, inner: Slow, clock: Clock) -> None:
+    """Only what is doubtful; `expire_all` is about every record, and about "no such twin"."""
+    a, b = [await inner.put(key(name), frozenset({"r.test"}), None) for name in "ab"]
+    for twin_id in (a.id, b.id, 99):
+        await cached.get(twin_id)
+    assert len(cached) == 2
+    cached.expire({a.id, 4711})
+    assert (cached.peek(a.id), cached.peek(b.id), cached.peek(99)) == (NOT_CACHED, b, None)
+    assert await cached.get(a.id) == cached.peek(a.id) == a
+    cached.expire_all()
+    assert [cached.peek(twin_id) for twin_id in (a.id, b.id, 99)] == [NOT_CACHED] * 3
+
+
+async def test_a_doubtful_record_is_used_while_nobody_answers(
+    cached: CachedRegistry, inner: Slow, clock: Clock
+) -> None:
+    """Doubt does not make an outage worse."""
+    a = await inner.put(key("a"), frozenset({"r.test"}), None)
+    await cached.get(a.id)
+    cached.expire_all()
+    inner.failure = down()
+    assert await cached.get(a.id) == a
+    assert inner.asked == [a.id, a.id]
+
+
+async def test_doubt_overtakes_a_query_under_way(cached: CachedRegistry, inner: Slow) -> None:
+    """An answer that may be from before is handed out, and not believed for longer."""
+    a = await inner.put(key("a"), frozenset({"r.test"}), None)
+    inner.gates |= {a.id: asyncio.Event(), 99: asyncio.Event()}
+    asked = [asyncio.create_task(cached.get(twin_id)) for twin_id in (a.id, 99)]
+    await until(lambda: len(inner.asked) == 2)
+    cached.expire_all()
+    for gate in inner.gates.values():
+        gate.set()
+    assert await asyncio.gather(*asked) == [a, None]
+    assert [cached.peek(twin_id) for twin_id in (a.id, 99)] == [NOT_CACHED] * 2
 
 
 async def test_a_twin_that_is_gone_is_absent(cached: CachedRegistry, inner: Slow, clock: Clock) -> None:

@@ -104,8 +104,8 @@ async def test_each_scheme_opens_its_backend(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("url", "says"),
     [
-        ("wss://tfchain.grid.tf:443", "the tfchain registry is not part of this version: name a registry with"),
-        ("ws://localhost:9944", "tfchain"),
+        ("wss://user:password@tfchain.grid.tf", "--substrate: what was given is no URL of a node"),
+        ("ws://", "is no URL of a node: expected ws://host"),
         ("file:", "names no file"),
         ("file://host/x", "on another machine"),
         ("file:a\0b", "names no file"),
@@ -154,7 +154,7 @@ async def test_a_relay_names_its_registry(offered: str, expected: str) -> None:
         ((404, {"error": "not found"}), "offers no registry"),
         ((404, {"registry": "/registry/v1"}), "offers no registry"),
         ((200, {"registry": 3}), "no URL"),
-        ((200, {"registry": "wss://tfchain.grid.tf"}), "tfchain registry, which is not part of this version"),
+        ((200, {"registry": "wss://tfchain.grid.tf"}), "uses tfchain: join it with --substrate wss://tfchain.grid.tf"),
         ((200, {"registry": "file:///etc/passwd"}), "offers 'file:///etc/passwd' as registry"),
         ((200, {"registry": "memory:"}), "offers 'memory:'"),
         ((200, {"registry": "//other.test/registry/v1"}), "offers '//other.test/registry/v1'"),

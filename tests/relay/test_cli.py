@@ -55,14 +55,24 @@ def test_long_flags() -> None:
     )
 
 
+def test_the_flags_of_the_chain() -> None:
+    """Nodes in order, once each, from one flag or several; the threshold of other relays by default."""
+    nodes = ["-s", "ws://a", "wss://b", "--substrate", "ws://a", "ws://c:1"]
+    assert parse_arguments(nodes).substrate == ("ws://a", "wss://b", "ws://c:1")
+    assert parse_arguments(nodes).catchup_blocks_max == 600
+    assert parse_arguments([]).substrate == ()
+    for number in (0, 100_000):
+        assert parse_arguments([*nodes, "--catchup-threshold", str(number)]).catchup_blocks_max == number
+
+
 @pytest.mark.parametrize(
     ("arguments", "text"),
     [
-        (
-            ["-s", "wss://tfchain.grid.tf:443"],
-            "--substrate: the tfchain registry is not in this version; use --registry",
-        ),
-        (["--substrate", "a", "b"], "not in this version"),
+        (["--substrate", "a", "b"], "'a' is no URL of a node: expected ws://host[:port] or wss://host[:port]"),
+        (["-s", "wss://tfchain.grid.tf:443", "--registry", "none"], "give either --substrate or --registry, not both"),
+        (["-s", "ws://a", "--registry", "hosted"], "give either --substrate or --registry, not both"),
+        (["--catchup-threshold", "100001"], "'100001' is no whole number up to 100000"),
+        (["--catchup-threshold", "-1"], "--catchup-threshold"),
         (["--listen", "8080"], "expected host:port"),
         (["--workers", "0"], "'0' is no whole number above 0"),
         (["-u", "1.5"], "no whole number"),

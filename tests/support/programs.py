@@ -18,8 +18,8 @@ from redis.asyncio import Redis
 from rmb_peer.embedded.valkey import EmbeddedValkey
 from tests.support.gateways import request_json, response_json
 
-START_S = 60.0
-"""Longest wait for a program to say that it runs; imports on a loaded machine take seconds."""
+START_S = 90.0
+"""Longest wait for a program to say that it runs; imports and a chain's metadata take long on a loaded machine."""
 
 STOP_S = 60.0
 LOG_LINES_KEPT = 50
