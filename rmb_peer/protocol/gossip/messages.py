@@ -234,9 +234,7 @@ class Summary(NamedTuple):
 
 
 MembershipBody: TypeAlias = Join | ForwardJoin | Shuffle | ShuffleReply | Neighbor | Disconnect | Ping | Pong
-BroadcastBody: TypeAlias = (
-    Gossip | Prune | Graft | IHave | NotHeld | Digest | Fetch | HistoryRequest | Summary
-)
+BroadcastBody: TypeAlias = Gossip | Prune | Graft | IHave | NotHeld | Digest | Fetch | HistoryRequest | Summary
 Body: TypeAlias = MembershipBody | BroadcastBody
 
 
