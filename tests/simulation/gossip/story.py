@@ -217,7 +217,9 @@ class Story:
             self._only_author = self._choice.choice(nodes)
         return [self._only_author]
 
-    def _broadcast(self, author: int, content: bytes | None = None, settled_s: float = 0.0, scope: Scope = Scope.SWARM) -> None:
+    def _broadcast(
+        self, author: int, content: bytes | None = None, settled_s: float = 0.0, scope: Scope = Scope.SWARM
+    ) -> None:
         if content is None:
             content = b"m%d" % self._next_content
             self._next_content += 1
