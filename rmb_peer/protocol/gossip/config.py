@@ -133,7 +133,7 @@ class TreeConfig:
     graft_next_rtts: float = 1.5
     announce_rtts: float = 0.5
     announce_late_rtts: float = 1.5
-    prune_watch_rtts: float = 2.0
+    prune_watch_rtts: float = 3.0
     prune_quiet_rtts: float = 2.0
     wait_min_s: float = 0.02
     wait_max_s: float = 3.0
