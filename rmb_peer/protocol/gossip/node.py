@@ -24,6 +24,9 @@ from rmb_peer.protocol.gossip.messages import Disconnect, Join, Message, Neighbo
 from rmb_peer.protocol.gossip.rng import Rng
 from rmb_peer.protocol.gossip.topic import Sign, Topic, Verify
 
+LIVES_BITS = 20
+"""Every entry into a topic counts messages anew; so many of them fit between two incarnations."""
+
 _EXPECT_AN_ANSWER = (Join, Neighbor, Ping)
 
 
@@ -62,14 +65,15 @@ class GossipNode:
             me: our own id.
             profile: how to behave.
             rng: seeded source of randomness, for all topics.
-            incarnation: greater than in any earlier life of this gateway; wall-clock milliseconds at start will do.
+            incarnation: greater than in any earlier run of this gateway, below 2**44; wall-clock milliseconds at
+                start will do.
             sign: makes our signature of bytes; None: topics are not signed.
             verify: whether (author, signed bytes, signature) fit; None: every author is believed.
         """
         self.me = me
         self.profile = profile
         self._rng = rng
-        self._incarnation = incarnation
+        self._lives = incarnation << LIVES_BITS
         self._sign = sign
         self._verify = verify
         self._topics: dict[TopicId, Topic] = {}
@@ -151,8 +155,9 @@ class GossipNode:
         topic = self._topics.get(name)
         if type(command) is JoinTopic:
             if topic is None:
+                self._lives += 1
                 topic = self._topics[name] = Topic(
-                    self.me, name, self.profile, self._rng, self._incarnation, self._sign, self._verify
+                    self.me, name, self.profile, self._rng, self._lives, self._sign, self._verify
                 )
                 if self._my_data is not None:
                     topic.update_my_data(self._my_data)
