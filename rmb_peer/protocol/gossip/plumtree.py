@@ -165,6 +165,7 @@ class Broadcaster:
             self._unannounced.pop(peer, None)
             self._unannounced_late.pop(peer, None)
             self._pruned_at_s.pop(peer, None)
+            self._suspects.pop(peer, None)
 
     def broadcast(self, message: Gossip, now_s: float, out: list[Output]) -> None:
         """Send a message of our own (spec gossip 7.4)."""

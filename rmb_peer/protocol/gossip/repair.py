@@ -185,8 +185,7 @@ class Repair:
     def _ask(self, now_s: float, active: dict[PeerId, None], out: list[Output]) -> None:
         """Fetch what has been missing for long enough; give up what nobody has."""
         memory = self._memory
-        for life in [life for life in self._gaps if life not in memory.holes]:
-            del self._gaps[life]
+        self._forget_closed_gaps()
         wanted: dict[PeerId, list[Wanted]] = {}
         left = self._config.fetch_max
         for life in list(memory.holes):
@@ -215,6 +214,10 @@ class Repair:
         for peer, asked in wanted.items():
             if asked:
                 self._send(peer, Fetch(tuple(asked)), out)
+
+    def _forget_closed_gaps(self) -> None:
+        for life in [life for life in self._gaps if life not in self._memory.holes]:
+            del self._gaps[life]
 
     def _tell(self, now_s: float, active: dict[PeerId, None], out: list[Output]) -> None:
         """Tell one neighbor how far we are; each tick another one."""
@@ -261,6 +264,7 @@ class Repair:
             if memory.exists(entry):
                 gap = self._gaps.get(life)
                 if gap is None:
+                    self._forget_closed_gaps()
                     ask_at_s = now_s + self._wait_s()
                     self._gaps[life] = Gap(now_s, ask_at_s, sender, memory.logs[life].upto)
                     self._wake(now_s, self._wait_s(), out)
