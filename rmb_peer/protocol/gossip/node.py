@@ -5,6 +5,8 @@ No I/O, clock or randomness of its own: the driver reports events with the time 
 
 from typing import NamedTuple
 
+from rmb_peer.protocol.errors import MessageTooLarge
+from rmb_peer.protocol.gossip.codec import peer_data_max
 from rmb_peer.protocol.gossip.config import Profile
 from rmb_peer.protocol.gossip.events import (
     Broadcast,
@@ -93,7 +95,7 @@ class GossipNode:
             what the driver must do, in this order.
 
         Raises:
-            MessageTooLarge: a broadcast that cannot be sent; nothing has changed.
+            MessageTooLarge: a broadcast or an address that cannot be sent; nothing has changed.
         """
         out: list[Output] = []
         kind = type(event)
@@ -114,6 +116,9 @@ class GossipNode:
                 self._filter(name, part)
                 out += part
         elif kind is UpdatePeerData:
+            most = peer_data_max(self.profile.limits.message_bytes_max)
+            if len(event.data) > most:  # type: ignore[union-attr]
+                raise MessageTooLarge(f"an address of {len(event.data)} bytes: at most {most} fit")  # type: ignore[union-attr]
             self._my_data = event.data  # type: ignore[union-attr]
             for topic in self._topics.values():
                 topic.update_my_data(event.data)  # type: ignore[union-attr]

@@ -453,7 +453,7 @@ class Broadcaster:
             out.append(Send(sender, Message(self._topic, Prune())))
 
     def _announce_late_s(self) -> float:
-        return self._bound((self._tree.announce_rtts + self._tree.announce_late_rtts) * self._links.mean_rtt_s)
+        return self._announce_after_s() + self._bound(self._tree.announce_late_rtts * self._links.mean_rtt_s)
 
     def _announce_after_s(self) -> float:
         if not self._fixes.measured_timers:
