@@ -1,4 +1,4 @@
-"""What is remembered of each author: which numbers came, which are missing, which payloads can be served (W6, W12, W33).
+"""What is remembered of each author: which numbers came, which are missing, which payloads can be served (W6, W33).
 
 An author numbers its messages to a topic from 1, without gaps, anew in each life (`Stamp`). So duplicates are known for
 as long as the author is remembered, without a table of ids, and a hole shows what was missed.

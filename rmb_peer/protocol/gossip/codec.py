@@ -1,6 +1,7 @@
 """x"""
 
 from typing import NamedTuple
+
 from rmb_peer.protocol.gossip.messages import Message
 
 

@@ -6,6 +6,9 @@ that came and went in `changes`, and whoever owns both machines tells the other 
 Liveness is `liveness`, retries over peers that are no neighbors `contacts`.
 """
 
+from collections.abc import Callable
+from typing import Any
+
 from rmb_peer.protocol.gossip.config import Profile
 from rmb_peer.protocol.gossip.events import (
     DisconnectPeer,
@@ -94,7 +97,7 @@ class Membership:
         self._join_tokens = float(profile.contacts.joins_burst)
         self._join_tokens_at_s = 0.0
         self.neighbor_timeout_s = profile.membership.neighbor_timeout_s
-        self.handlers = {
+        self.handlers: dict[type[Any], Callable[[PeerId, Any, float, list[Output]], None]] = {
             Join: self._on_join,
             ForwardJoin: self._on_forward_join,
             Shuffle: self._on_shuffle,
@@ -107,7 +110,7 @@ class Membership:
 
     def received(self, sender: PeerId, body: MembershipBody, now_s: float, out: list[Output]) -> None:
         """A message of the membership family came (spec gossip 6.2 for what is around each)."""
-        self.handlers[type(body)](sender, body, now_s, out)  # type: ignore[index]
+        self.handlers[type(body)](sender, body, now_s, out)
         if type(body) is not Disconnect and sender not in self.active and not self.awaited(sender):
             out.append(DisconnectPeer(sender))
 

@@ -222,9 +222,9 @@ class Fetch(NamedTuple):
 
 
 class HistoryRequest(NamedTuple):
-    """Send me the last `count` messages of this topic: a late joiner asks."""
+    """Send me the latest messages of this topic, so many: a late joiner asks."""
 
-    count: int
+    latest: int
 
 
 class Summary(NamedTuple):

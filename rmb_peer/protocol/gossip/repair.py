@@ -276,7 +276,7 @@ class Repair:
                 left -= 1
 
     def _on_history_request(self, sender: PeerId, body: HistoryRequest, now_s: float, out: list[Output]) -> None:
-        count = self._allowed(sender, min(body.count, self._config.history_max), now_s)
+        count = self._allowed(sender, min(body.latest, self._config.history_max), now_s)
         messages = self._memory.latest(count)
         first: dict[Life, int] = {}
         for message in messages:

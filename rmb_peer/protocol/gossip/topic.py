@@ -5,7 +5,6 @@ that become joins, silence that becomes a lost neighbor, messages that are let i
 """
 
 from collections.abc import Callable
-from typing import Any
 
 from rmb_peer.protocol.errors import MessageTooLarge
 from rmb_peer.protocol.gossip import codec
