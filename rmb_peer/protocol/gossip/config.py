@@ -120,6 +120,9 @@ class TreeConfig:
             other announces first. Measured.
         wait_min_s: lower bound of these waits.
         wait_max_s: upper bound of these waits.
+        announce_late_rtts: of the two ends of a lazy link one waits for so many more. Measured.
+        prune_rtts: while a duplicate of one message prunes, those of other messages do not, for so many of the longest
+            round trip to a neighbor: they were sent before the prunes took effect. Measured.
         faster_by_rtts: a neighbor that announced earlier than the payload came, by so many round trips to it, takes
             the place of the one that sent it. Measured.
         graft_tries: Grafts for one payload before repair has to find it.
@@ -129,6 +132,8 @@ class TreeConfig:
     graft_first_rtts: float = 2.0
     graft_next_rtts: float = 1.5
     announce_rtts: float = 0.5
+    announce_late_rtts: float = 1.5
+    prune_rtts: float = 1.5
     wait_min_s: float = 0.02
     wait_max_s: float = 3.0
     faster_by_rtts: float = 1.0
@@ -216,6 +221,8 @@ class Fixes:
         measured_timers: W10, RMR of 0.46 to 1.06, growing with latency: waits follow measured round trips; W32: one
             timer per missing message.
         gentle_start: W11, a new link begins lazy if there are enough eager ones, so that it does not add duplicates.
+        careful_prunes: W11, bursts of many authors run at an RMR of 1.0 to 1.4, since every message prunes links that the
+            others need: duplicates of one message at a time prune.
         faster_parents: W37, the optimisation compares time instead of hops.
         spare_announcements: W31, 2.2 to 3.0 control messages per delivery: no announcement to who has announced.
         repair: W12, W13, W14: digests, fetches, history; a graft that cannot be served is refused; what was broadcast
@@ -235,6 +242,7 @@ class Fixes:
     sender_is_eager: bool = False
     measured_timers: bool = False
     gentle_start: bool = False
+    careful_prunes: bool = False
     faster_parents: bool = False
     spare_announcements: bool = False
     repair: bool = False
@@ -243,7 +251,7 @@ class Fixes:
     @staticmethod
     def all() -> "Fixes":
         """Everything mended."""
-        return Fixes(*([True] * 16))
+        return Fixes(*([True] * 17))
 
 
 @dataclass(frozen=True, slots=True)

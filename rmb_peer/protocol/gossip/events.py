@@ -94,9 +94,10 @@ class GraftDue(NamedTuple):
 
 
 class AnnounceDue(NamedTuple):
-    """Send what waits for announcement."""
+    """Send what waits for announcement. `late`: to those neighbors that are to announce first (ours)."""
 
     topic: TopicId
+    late: bool = False
 
 
 class EvictDue(NamedTuple):

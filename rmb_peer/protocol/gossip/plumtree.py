@@ -104,7 +104,12 @@ class Broadcaster:
         self.lazy: dict[PeerId, None] = {}
         self.missing: dict[MessageId, Missing] = {}
         self._unannounced: dict[PeerId, dict[MessageId, int]] = {}
+        self._unannounced_late: dict[PeerId, dict[MessageId, int]] = {}
         self._announcing = False
+        self._announcing_late = False
+        self._pruned_at_s: dict[PeerId, float] = {}
+        self._prune_for: MessageId | None = None
+        self._prune_until_s = 0.0
         self._graft_scheduled: dict[MessageId, None] = {}
         self._initialised = False
         self._bounded = profile.fixes.repair
@@ -148,6 +153,8 @@ class Broadcaster:
         self.lazy.pop(peer, None)
         if self._bounded:
             self._unannounced.pop(peer, None)
+            self._unannounced_late.pop(peer, None)
+            self._pruned_at_s.pop(peer, None)
 
     def broadcast(self, message: Gossip, now_s: float, out: list[Output]) -> None:
         """Send a message of our own (spec gossip 7.4)."""
@@ -183,10 +190,14 @@ class Broadcaster:
         out.append(Send(peer, Message(self._topic, Graft(key, hops))))
         out.append(SetTimer(self._graft_next_s(peer), GraftDue(self._topic, key)))
 
-    def announce_due(self, out: list[Output]) -> None:
+    def announce_due(self, timer: AnnounceDue, out: list[Output]) -> None:
         """Send what waits for announcement (spec gossip 7.7)."""
-        self._announcing = False
-        unannounced, self._unannounced = self._unannounced, {}
+        if timer.late:
+            self._announcing_late = False
+            unannounced, self._unannounced_late = self._unannounced_late, {}
+        else:
+            self._announcing = False
+            unannounced, self._unannounced = self._unannounced, {}
         for peer in sorted(unannounced):
             entries = [Announcement(key, hops) for key, hops in unannounced[peer].items()]
             for start in range(0, len(entries), self.entries_max):
@@ -210,9 +221,7 @@ class Broadcaster:
             return
         if self._memory.seen(key):
             if not body.repair:
-                self._to_lazy(sender)
-                out.append(Send(sender, Message(self._topic, Prune())))
-                self._spare(sender, key)
+                self._prune(sender, key, now_s, out)
             return
         forwarded = body._replace(round=min(body.round + 1, ROUND_MAX), repair=False)
         self._memory.remember(forwarded, now_s)
@@ -236,6 +245,20 @@ class Broadcaster:
                 self._optimise(sender, forwarded.round or 0, missing, now_s, out)
             self.highest_round = max(self.highest_round, body.round)
         out.append(Emit(self._topic, Delivered(body.content, sender, body.round, key, body.repair)))
+
+    def _prune(self, sender: PeerId, key: MessageId, now_s: float, out: list[Output]) -> None:
+        """A duplicate came: make the link lazy at both ends."""
+        if self._fixes.careful_prunes:
+            self._spare(sender, key)
+            if now_s < self._prune_until_s and key != self._prune_for:
+                return
+            self._prune_for = key
+            self._prune_until_s = now_s + self._tree.prune_rtts * self._links.longest_rtt_s
+            if sender in self.lazy and now_s < self._pruned_at_s.get(sender, 0.0) + self._links.rtt_s(sender):
+                return
+            self._pruned_at_s[sender] = now_s
+        self._to_lazy(sender)
+        out.append(Send(sender, Message(self._topic, Prune())))
 
     def _on_direct(self, sender: PeerId, body: Gossip, out: list[Output]) -> None:
         """Neighbors-scope: delivered, never passed on (spec gossip 10)."""
@@ -311,19 +334,30 @@ class Broadcaster:
         """Queue an announcement for every lazy neighbor that is not known to have the message (spec gossip 7.7)."""
         for peer in self.lazy:
             if have is None or peer not in have:
-                waiting = self._unannounced.setdefault(peer, {})
+                waiting = self._queue_for(peer).setdefault(peer, {})
                 if not self._bounded or len(waiting) < self._limits.unannounced:
                     waiting[key] = hops
-        if not self._announcing:
+        if not self._announcing and (self._unannounced or not self._fixes.spare_announcements):
             self._announcing = True
             out.append(SetTimer(self._announce_after_s(), AnnounceDue(self._topic)))
+        if not self._announcing_late and self._unannounced_late:
+            self._announcing_late = True
+            out.append(SetTimer(self._announce_late_s(), AnnounceDue(self._topic, late=True)))
+
+    def _queue_for(self, peer: PeerId) -> dict[PeerId, dict[MessageId, int]]:
+        """Of the two ends of a lazy link one announces later, and finds that it need not. Both know which one (W31)."""
+        if not self._fixes.spare_announcements:
+            return self._unannounced
+        late = (self._me < peer) == ((self._me + peer) % 2 == 0)
+        return self._unannounced_late if late else self._unannounced
 
     def _spare(self, peer: PeerId, key: MessageId) -> None:
         """A peer has this message: it need not be announced to it (W31)."""
         if self._fixes.spare_announcements:
-            waiting = self._unannounced.get(peer)
+            queue = self._queue_for(peer)
+            waiting = queue.get(peer)
             if waiting is not None and waiting.pop(key, None) is not None and not waiting:
-                del self._unannounced[peer]
+                del queue[peer]
 
     def _optimise(self, sender: PeerId, hops: int, missing: Missing, now_s: float, out: list[Output]) -> None:
         """Take a better way for the next messages (spec gossip 7.8)."""
@@ -349,6 +383,9 @@ class Broadcaster:
                 out.append(Send(better, Message(self._topic, Graft(None, fewer))))
             self._to_lazy(sender)
             out.append(Send(sender, Message(self._topic, Prune())))
+
+    def _announce_late_s(self) -> float:
+        return self._bound((self._tree.announce_rtts + self._tree.announce_late_rtts) * self._links.mean_rtt_s)
 
     def _announce_after_s(self) -> float:
         if not self._fixes.measured_timers:

@@ -207,7 +207,7 @@ class Topic:
         if kind is GraftDue:
             self.broadcaster.graft_due(timer.id, now_s, out)  # type: ignore[union-attr]
         elif kind is AnnounceDue:
-            self.broadcaster.announce_due(out)
+            self.broadcaster.announce_due(timer, out)  # type: ignore[arg-type]
         elif kind is EvictDue:
             self.broadcaster.evict(now_s, out)
         elif kind is MaintainDue:
