@@ -100,6 +100,12 @@ class AnnounceDue(NamedTuple):
     late: bool = False
 
 
+class PruneDue(NamedTuple):
+    """Ours: duplicates have been watched for long enough."""
+
+    topic: TopicId
+
+
 class EvictDue(NamedTuple):
     """Forget old payloads and ids."""
 
@@ -118,7 +124,7 @@ class RepairDue(NamedTuple):
     topic: TopicId
 
 
-Timer: TypeAlias = ShuffleDue | NeighborTimeout | GraftDue | AnnounceDue | EvictDue | MaintainDue | RepairDue
+Timer: TypeAlias = ShuffleDue | NeighborTimeout | GraftDue | AnnounceDue | PruneDue | EvictDue | MaintainDue | RepairDue
 
 # --- out --------------------------------------------------------------------------------------------------------------
 

@@ -7,6 +7,7 @@ What was seen and what can be served is the business of `memory` and `authors`; 
 nothing more can be done here, `repair` finds what is missing.
 """
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -18,6 +19,7 @@ from rmb_peer.protocol.gossip.events import (
     EvictDue,
     GraftDue,
     Output,
+    PruneDue,
     Send,
     SetTimer,
 )
@@ -27,6 +29,7 @@ from rmb_peer.protocol.gossip.messages import (
     ROUND_MAX,
     Announcement,
     BroadcastBody,
+    Fetch,
     Gossip,
     Graft,
     IHave,
@@ -35,7 +38,9 @@ from rmb_peer.protocol.gossip.messages import (
     NotHeld,
     PeerId,
     Prune,
+    Stamp,
     TopicId,
+    Wanted,
 )
 
 
@@ -108,8 +113,11 @@ class Broadcaster:
         self._announcing = False
         self._announcing_late = False
         self._pruned_at_s: dict[PeerId, float] = {}
-        self._prune_for: MessageId | None = None
-        self._prune_until_s = 0.0
+        self._reference: MessageId | None = None
+        self._suspects: dict[PeerId, None] = {}
+        self._quiet_until_s = 0.0
+        self._fetched = 0
+        self._latest_s = self._second_latest_s = -math.inf
         self._graft_scheduled: dict[MessageId, None] = {}
         self._initialised = False
         self._bounded = profile.fixes.repair
@@ -161,6 +169,7 @@ class Broadcaster:
         targets = self.eager
         if message.round is not None:
             self._memory.remember(message, now_s)
+            self._passed(message.id, now_s, out)
             self._announce(message.id, 0, None, now_s, out)
         elif self._fixes.all_neighbors:
             targets = self.eager | self.lazy
@@ -186,9 +195,25 @@ class Broadcaster:
             missing.asked.append((peer, hops))
             missing.tries += 1
             missing.timed = True
-        self._to_eager(peer)
-        out.append(Send(peer, Message(self._topic, Graft(key, hops))))
+        body: Graft | Fetch = Graft(key, hops)
+        if self._only_slow(now_s):
+            assert isinstance(key, Stamp)
+            body = Fetch((Wanted(*key[:2], key.number, key.number),))
+        else:
+            self._to_eager(peer)
+        out.append(Send(peer, Message(self._topic, body)))
         out.append(SetTimer(self._graft_next_s(peer), GraftDue(self._topic, key)))
+
+    def _only_slow(self, now_s: float) -> bool:
+        """Whether what is missing is more likely late than cut off (W11): the tree works, for other messages.
+
+        Then it is fetched without a new link, which would bring every message twice. Now and then the link is made all
+        the same, in case that only a part of the tree works.
+        """
+        if not self._fixes.careful_prunes:
+            return False
+        self._fetched += 1
+        return self._busy(now_s) and self._fetched % self._tree.graft_every != 0
 
     def announce_due(self, timer: AnnounceDue, out: list[Output]) -> None:
         """Send what waits for announcement (spec gossip 7.7)."""
@@ -225,6 +250,7 @@ class Broadcaster:
             return
         forwarded = body._replace(round=min(body.round + 1, ROUND_MAX), repair=False)
         self._memory.remember(forwarded, now_s)
+        self._passed(key, now_s, out)
         wrapped = Message(self._topic, forwarded)
         missing = self.missing.pop(key, None)
         self._graft_scheduled.pop(key, None)
@@ -246,19 +272,63 @@ class Broadcaster:
             self.highest_round = max(self.highest_round, body.round)
         out.append(Emit(self._topic, Delivered(body.content, sender, body.round, key, body.repair)))
 
+    def prune_due(self, now_s: float, out: list[Output]) -> None:
+        """Enough duplicates were watched: make the links lazy that brought the one that counts."""
+        suspects, self._suspects = self._suspects, {}
+        self._reference = None
+        self._quiet_until_s = now_s + self._tree.prune_quiet_rtts * self._links.longest_rtt_s
+        for peer in suspects:
+            if peer in self.eager:
+                self._prune_now(peer, now_s, out)
+
     def _prune(self, sender: PeerId, key: MessageId, now_s: float, out: list[Output]) -> None:
-        """A duplicate came: make the link lazy at both ends."""
+        """A duplicate came: make the link lazy at both ends (W11: which one depends on the message).
+
+        In a burst every message has its own best tree, and pruning for all of them at once would leave none. So nodes
+        agree without a word: of the messages that come twice within a while, the one with the smallest identity counts.
+        """
+        if not self._fixes.careful_prunes:
+            self._to_lazy(sender)
+            out.append(Send(sender, Message(self._topic, Prune())))
+            return
+        self._spare(sender, key)
+        if sender not in self.eager:
+            if now_s >= self._pruned_at_s.get(sender, 0.0) + self._links.rtt_s(sender):
+                self._prune_now(sender, now_s, out)  # the last Prune was lost
+            return
+        if self._reference is None and not self._busy(now_s):
+            self._prune_now(sender, now_s, out)  # one message at a time: nothing to weigh
+            return
+        self._watch(key, now_s, out)
+        if key == self._reference:
+            self._suspects[sender] = None
+
+    def _passed(self, key: MessageId, now_s: float, out: list[Output]) -> None:
+        """A new message is passed on."""
         if self._fixes.careful_prunes:
-            self._spare(sender, key)
-            if now_s < self._prune_until_s and key != self._prune_for:
-                return
-            self._prune_for = key
-            self._prune_until_s = now_s + self._tree.prune_rtts * self._links.longest_rtt_s
-            if sender in self.lazy and now_s < self._pruned_at_s.get(sender, 0.0) + self._links.rtt_s(sender):
-                return
-            self._pruned_at_s[sender] = now_s
-        self._to_lazy(sender)
-        out.append(Send(sender, Message(self._topic, Prune())))
+            self._second_latest_s, self._latest_s = self._latest_s, now_s
+            self._watch(key, now_s, out)
+
+    def _busy(self, now_s: float) -> bool:
+        """Whether several messages are on their way at once."""
+        return self._second_latest_s > now_s - self._tree.prune_watch_rtts * self._links.longest_rtt_s
+
+    def _watch(self, key: MessageId, now_s: float, out: list[Output]) -> None:
+        """A message came, for the first time or again: it may be the one that counts."""
+        if self._reference is None:
+            if now_s >= self._quiet_until_s and self._busy(now_s):
+                self._reference = key
+                out.append(
+                    SetTimer(self._tree.prune_watch_rtts * self._links.longest_rtt_s, PruneDue(self._topic))
+                )
+        elif key < self._reference:  # type: ignore[operator] # both are stamps
+            self._reference = key
+            self._suspects = {}
+
+    def _prune_now(self, peer: PeerId, now_s: float, out: list[Output]) -> None:
+        self._pruned_at_s[peer] = now_s
+        self._to_lazy(peer)
+        out.append(Send(peer, Message(self._topic, Prune())))
 
     def _on_direct(self, sender: PeerId, body: Gossip, out: list[Output]) -> None:
         """Neighbors-scope: delivered, never passed on (spec gossip 10)."""
@@ -361,18 +431,7 @@ class Broadcaster:
 
     def _optimise(self, sender: PeerId, hops: int, missing: Missing, now_s: float, out: list[Output]) -> None:
         """Take a better way for the next messages (spec gossip 7.8)."""
-        if self._fixes.faster_parents:
-            gain_s = now_s - missing.since_s
-            better = missing.first
-            if (
-                missing.tries == 0
-                and better in self.lazy
-                and gain_s > self._tree.faster_by_rtts * self._links.rtt_s(better)
-            ):
-                self._to_eager(better)
-                out.append(Send(better, Message(self._topic, Graft(None, hops))))
-                self._to_lazy(sender)
-                out.append(Send(sender, Message(self._topic, Prune())))
+        if self._fixes.no_optimisation:
             return
         if not missing.announcers:
             return

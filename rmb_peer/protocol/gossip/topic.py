@@ -23,6 +23,7 @@ from rmb_peer.protocol.gossip.events import (
     Missed,
     NeighborTimeout,
     Output,
+    PruneDue,
     RepairDue,
     Send,
     SetTimer,
@@ -210,6 +211,8 @@ class Topic:
             self.broadcaster.announce_due(timer, out)  # type: ignore[arg-type]
         elif kind is EvictDue:
             self.broadcaster.evict(now_s, out)
+        elif kind is PruneDue:
+            self.broadcaster.prune_due(now_s, out)
         elif kind is MaintainDue:
             self._maintain(now_s, out)
         elif kind is RepairDue:
