@@ -318,9 +318,7 @@ class Broadcaster:
         if self._reference is None:
             if now_s >= self._quiet_until_s and self._busy(now_s):
                 self._reference = key
-                out.append(
-                    SetTimer(self._tree.prune_watch_rtts * self._links.longest_rtt_s, PruneDue(self._topic))
-                )
+                out.append(SetTimer(self._tree.prune_watch_rtts * self._links.longest_rtt_s, PruneDue(self._topic)))
         elif key < self._reference:  # type: ignore[operator] # both are stamps
             self._reference = key
             self._suspects = {}

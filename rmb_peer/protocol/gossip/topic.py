@@ -166,10 +166,13 @@ class Topic:
             if sender in self.contacts.lost:
                 self.contacts.found(sender)
         if kind in self._broadcast_types:
-            if self._fixes.neighbors_only and sender not in self.membership.active:
-                if kind is not Gossip or not self.membership.awaited(sender):
-                    self._not_neighbors(sender, out)
-                    return
+            if (
+                self._fixes.neighbors_only
+                and sender not in self.membership.active
+                and not (kind is Gossip and self.membership.awaited(sender))
+            ):
+                self._not_neighbors(sender, out)
+                return
             self.broadcaster.begin(now_s, out)
             before = len(out)
             self.broadcaster.received(sender, body, now_s, out)  # type: ignore[arg-type]
