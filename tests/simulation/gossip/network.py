@@ -184,7 +184,7 @@ class Network:
         for output in outputs:
             kind = type(output)
             if kind is Send:
-                self._send(number, output.to, output.message)  # type: ignore[union-attr] # `is` does not narrow
+                self._send(number, output.to, output.message)  # type: ignore[union-attr]
             elif kind is SetTimer:
                 self._later(output.after_s, number, TimerFired(output.timer))  # type: ignore[union-attr]
             elif kind is Emit:

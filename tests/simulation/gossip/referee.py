@@ -16,6 +16,8 @@ class Message:
     """One broadcast on its way."""
 
     round: "Round"
+    author: int
+    place: int  # counts the author's messages
     waiting: set[int]  # should get it and has not
     got: set[int] = field(default_factory=set)
 
@@ -47,7 +49,10 @@ class Referee:
 
     def __init__(self) -> None:
         self._messages: dict[bytes, Message] = {}
+        self._sent_by: dict[int, int] = {}
+        self._latest: dict[tuple[int, int], int] = {}  # of receiver and author: the highest place delivered
         self.delivered_twice = 0
+        self.out_of_order = 0  # deliveries after a later message of the same author
         self.round = Round(0.0, 0.0)
 
     def begin(self, now_s: float, deadline_s: float) -> Round:
@@ -55,9 +60,10 @@ class Referee:
         self.round = Round(now_s, now_s + deadline_s, last_s=now_s)
         return self.round
 
-    def sent(self, content: bytes, receivers: Iterable[int]) -> None:
+    def sent(self, author: int, content: bytes, receivers: Iterable[int]) -> None:
         """A broadcast begins; equal bytes sent again begin a message of their own."""
-        message = Message(self.round, set(receivers))
+        place = self._sent_by[author] = self._sent_by.get(author, 0) + 1
+        message = Message(self.round, author, place, set(receivers))
         self._messages[content] = message
         self.round.expected += len(message.waiting)
         self.round.open += bool(message.waiting)
@@ -75,6 +81,11 @@ class Referee:
             self.delivered_twice += 1
             return False
         message.got.add(node)
+        link = (node, message.author)
+        if message.place < self._latest.get(link, 0):
+            self.out_of_order += 1
+        else:
+            self._latest[link] = message.place
         if node not in message.waiting:
             return False  # came after the broadcast, or is not settled: welcome, but not expected
         message.waiting.discard(node)
@@ -97,6 +108,10 @@ class Referee:
                 message.waiting.discard(node)
                 message.round.expected -= 1
                 message.round.open -= not message.waiting
+
+    def latest(self, count: int) -> list[Message]:
+        """The last messages that were sent, oldest first."""
+        return list(self._messages.values())[-count:] if count else []
 
     def outstanding(self) -> int:
         """Deliveries that have not happened to this moment, however late."""

@@ -50,6 +50,7 @@ class Scenario:
     profiles: tuple[str, ...] = ("upstream", "ours")
     changes: Mapping[str, Any] = field(default_factory=dict)  # settings changed in every profile
     transport: Literal["native", "connections", "datagrams"] = "native"  # native: connections for upstream only
+    ordered: bool = False  # every application asks for each author's messages in order, nothing missing
     latency: LatencySpec = field(default_factory=LatencySpec)
     first_seed: int = 1000  # spec gossip 16.3
     seeds: int = 20

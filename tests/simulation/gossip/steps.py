@@ -65,6 +65,7 @@ class Arrive:
     do: ClassVar[str] = "arrive"
     count: int
     over_s: float = 0.0
+    history: int = 0  # how many of the latest messages each asks for
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ from rmb_peer.protocol.gossip.messages import Scope
 from tests.simulation.gossip import steps
 from tests.simulation.gossip.network import TOPIC, Network, without_collector
 from tests.simulation.gossip.overlay import look
-from tests.simulation.gossip.referee import Referee, Round, summary
+from tests.simulation.gossip.referee import Message, Referee, Round, summary
 from tests.simulation.gossip.scenario import Scenario, ScenarioError
 
 PROFILES: dict[str, Callable[[], Profile]] = {"upstream": Profile.upstream, "ours": Profile.ours}
@@ -90,6 +90,7 @@ class Story:
         self._next_content = 0
         self._only_author: int | None = None
         self._born_s: dict[int, float] = {}
+        self._histories: list[tuple[int, list[Message]]] = []  # who asked for which old messages
 
     def do(self, step: steps.Step) -> None:
         """Carry out one step."""
@@ -126,10 +127,16 @@ class Story:
         self.outcome.events = self.network.events
         self.outcome.measures |= {
             "delivered_twice": self.referee.delivered_twice,
+            "out_of_order": self.referee.out_of_order,
+            "told_lost": self.network.missed_reports,
             "missed_for_good": self.referee.outstanding(),
             "nodes": len(self.network.nodes),
             "minutes": self.network.now_s / 60,
         }
+        asked = [(number, message) for number, messages in self._histories for message in messages]
+        if asked:
+            found = sum(number in message.got for number, message in asked)
+            self.outcome.measures["history_percent"] = 100 * found / len(asked)
         return self.outcome
 
     def _note(self, label: str, measures: Mapping[str, float]) -> None:
@@ -141,12 +148,12 @@ class Story:
 
     # --- nodes come and go --------------------------------------------------------------------------------------------
 
-    def _new(self, contacts: tuple[int, ...]) -> int:
+    def _new(self, contacts: tuple[int, ...], history: int = 0) -> int:
         number = self._next_number
         self._next_number += 1
         self._born_s[number] = self.network.now_s
         self.network.add(number)
-        self.network.command(number, Command(TOPIC, JoinTopic(contacts)))
+        self.network.command(number, Command(TOPIC, JoinTopic(contacts, self._scenario.ordered, history)))
         return number
 
     def _bootstrap(self, step: steps.Bootstrap) -> None:
@@ -163,14 +170,15 @@ class Story:
         self.network.run(self.network.now_s + step.trips * trip_s)
         self._note("bootstrap", {"controls_per_node": self.network.controls / self._scenario.nodes})
 
-    def _newcomer(self) -> int:
+    def _newcomer(self, history: int = 0) -> int:
         contacts = self._choice.sample(self.network.nodes, min(ARRIVAL_CONTACTS, len(self.network.nodes)))
-        return self._new(tuple(contacts))
+        return self._new(tuple(contacts), history)
 
     def _arrive(self, step: steps.Arrive) -> None:
         for _ in range(step.count):
-            self._newcomer()
-            self.network.run(self.network.now_s + step.over_s / step.count)
+            latest = self.referee.latest(step.history)
+            self._histories.append((self._newcomer(step.history), latest))
+            self._pass(step.over_s / step.count)
 
     def _some(self, fraction: float) -> list[int]:
         nodes = self.network.nodes
@@ -226,7 +234,7 @@ class Story:
         born_before_s = self.network.now_s - settled_s
         candidates = self.network.nodes if scope is Scope.SWARM else self.network.view(author).active
         receivers = [n for n in candidates if n != author and self._born_s[n] <= born_before_s]
-        self.referee.sent(content, receivers)
+        self.referee.sent(author, content, receivers)
         self.network.command(author, Command(TOPIC, Broadcast(content, scope)))
 
     def _record(self, judged: Round) -> None:
