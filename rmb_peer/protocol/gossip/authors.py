@@ -29,9 +29,10 @@ class AuthorLog:
         late: what came below the floor.
         highest: the highest number that is known to exist.
         kept_from: below this number no payload is kept.
+        proven: whether a message of it came; otherwise it is only what a neighbor says.
     """
 
-    __slots__ = ("beyond", "floor", "highest", "kept_from", "late", "upto")
+    __slots__ = ("beyond", "floor", "highest", "kept_from", "late", "proven", "upto")
 
     def __init__(self, floor: int) -> None:
         self.floor = floor
@@ -40,6 +41,7 @@ class AuthorLog:
         self.late: dict[int, None] = {}
         self.highest = floor - 1
         self.kept_from = floor
+        self.proven = False
 
     def has(self, number: int) -> bool:
         """Whether this number came, was given up, or is too old to tell."""
@@ -49,6 +51,7 @@ class AuthorLog:
 
     def add(self, number: int) -> None:
         """A number came that was not there."""
+        self.proven = True
         if number < self.floor:
             self.late[number] = None
             self.kept_from = min(self.kept_from, number)
@@ -126,7 +129,8 @@ class AuthorMemory:
         lost: ranges given up since they were last taken.
     """
 
-    def __init__(self, limits: Limits, payload_retention_s: float) -> None:
+    def __init__(self, me: PeerId, limits: Limits, payload_retention_s: float) -> None:
+        self._me = me
         self._limits = limits
         self._retention_s = payload_retention_s
         self._newest: dict[PeerId, int] = {}
@@ -145,7 +149,7 @@ class AuthorMemory:
         log = self.logs.get(key[:2])
         if log is None:
             return key.incarnation < self._newest.get(key.author, 0)
-        return log.has(key.number)
+        return log.proven and log.has(key.number)
 
     def remember(self, message: Gossip, now_s: float) -> None:
         """A message came that had not been seen, in the form in which it is passed on."""
@@ -154,9 +158,12 @@ class AuthorMemory:
         life = stamp[:2]
         number = stamp.number
         log = self.logs.pop(life, None)
+        if log is not None and not log.proven and not log.upto < number <= log.upto + self._limits.ahead:
+            log = None  # what was said of this author was not true
         if log is None:
             log = self._begin(life, 1 if self.synced else number)
         self.logs[life] = log  # at the end: the latest
+        self._newest[life[0]] = max(life[1], self._newest.get(life[0], 0))
         if number > log.upto + self._limits.ahead:
             self._lose(life, log, number - self._limits.ahead)
         log.add(number)
@@ -182,22 +189,21 @@ class AuthorMemory:
             self._drop(stamp)
 
     def exists(self, entry: Held) -> bool:
-        """Somebody has what this says.
+        """Somebody says that it has this. It is only a claim: it makes us ask, and nothing else.
 
         Returns:
             whether something of it is missing here.
         """
         life = (entry.author, entry.incarnation)
         log = self.logs.get(life)
+        if entry.author == self._me:
+            return False  # also of an earlier life: we do not deliver our own
         if log is None:
             if entry.incarnation < self._newest.get(entry.author, 0):
                 return False
             floor = max(1, entry.first) if self.synced else entry.upto + 1
             log = self.logs[life] = self._begin(life, floor)
-        if entry.upto > log.highest:
-            log.highest = entry.upto
-            if log.highest > log.upto + self._limits.ahead:
-                self._lose(life, log, log.highest - self._limits.ahead)
+        log.highest = max(log.highest, min(entry.upto, log.upto + self._limits.ahead))
         if log.highest > log.upto:
             self.holes[life] = None
             return entry.upto > log.upto
@@ -213,10 +219,12 @@ class AuthorMemory:
                 self.holes[life] = None
 
     def give_up(self, life: Life) -> None:
-        """Count everything that is missing of an author as lost."""
+        """Count what is missing of an author as lost, as far as later messages prove that it existed."""
         log = self.logs.get(life)
         if log is not None:
-            self._lose(life, log, log.highest)
+            if log.beyond:
+                self._lose(life, log, max(log.beyond))
+            log.highest = log.upto
         self.holes.pop(life, None)
 
     def state_of(self, life: Life) -> Held | None:
@@ -241,7 +249,6 @@ class AuthorMemory:
             self.news.pop(oldest, None)
             if self._newest.get(oldest[0]) == oldest[1]:
                 del self._newest[oldest[0]]
-        self._newest[life[0]] = max(life[1], self._newest.get(life[0], 0))
         return AuthorLog(floor)
 
     def _lose(self, life: Life, log: AuthorLog, upto: int) -> None:

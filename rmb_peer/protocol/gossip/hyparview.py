@@ -93,7 +93,7 @@ class Membership:
         self._alive_disconnect: dict[PeerId, None] = {}
         self._joining: dict[PeerId, float] = {}
         self._attempts = 0
-        self._shuffling = False
+        self._shuffle_at_s: float | None = None
         self._join_tokens = float(profile.contacts.joins_burst)
         self._join_tokens_at_s = 0.0
         self.neighbor_timeout_s = profile.membership.neighbor_timeout_s
@@ -130,10 +130,10 @@ class Membership:
         """Ours: whether the views are in order: all places taken, or somebody in the address book to ask for one."""
         return self._full() or bool(self.pending) or bool(self.passive)
 
-    def begin(self, out: list[Output]) -> None:
+    def begin(self, now_s: float, out: list[Output]) -> None:
         """Schedule the first shuffle (spec gossip 6.2)."""
-        if not self._shuffling:
-            self._shuffling = True
+        if self._shuffle_at_s is None:
+            self._shuffle_at_s = now_s + self._config.shuffle_interval_s
             out.append(SetTimer(self._config.shuffle_interval_s, ShuffleDue(self._topic)))
 
     def update_my_data(self, data: bytes) -> None:
@@ -193,8 +193,11 @@ class Membership:
         self.failed.append(timer.peer)
         self.refill(now_s, out)
 
-    def shuffle_due(self, out: list[Output]) -> None:
+    def shuffle_due(self, now_s: float, out: list[Output]) -> None:
         """Send a sample of what we know on a walk (spec gossip 6.9)."""
+        if self._shuffle_at_s is None or now_s < self._shuffle_at_s:
+            return  # a timer from before we left this topic and came back
+        self._shuffle_at_s = now_s + self._config.shuffle_interval_s
         out.append(SetTimer(self._config.shuffle_interval_s, ShuffleDue(self._topic)))
         if not self.active:
             return
@@ -332,7 +335,10 @@ class Membership:
             return
         for info in body.nodes:
             self._add_passive(info, sender, out)
-        self._send(body.origin, ShuffleReply(self._sample(len(body.nodes), body.origin)), out)
+        count = len(body.nodes)
+        if self._fixes.self_checks:
+            count = min(count, self._config.shuffle_active + self._config.shuffle_passive + 1)
+        self._send(body.origin, ShuffleReply(self._sample(count, body.origin)), out)
 
     def _on_shuffle_reply(self, sender: PeerId, body: ShuffleReply, now_s: float, out: list[Output]) -> None:
         """Spec gossip 6.9."""

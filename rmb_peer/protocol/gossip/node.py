@@ -5,6 +5,8 @@ No I/O, clock or randomness of its own: the driver reports events with the time 
 
 from typing import NamedTuple
 
+from rmb_peer.protocol.errors import MessageTooLarge
+from rmb_peer.protocol.gossip.codec import peer_data_max
 from rmb_peer.protocol.gossip.config import Profile
 from rmb_peer.protocol.gossip.events import (
     Broadcast,
@@ -23,6 +25,9 @@ from rmb_peer.protocol.gossip.events import (
 from rmb_peer.protocol.gossip.messages import Disconnect, Join, Message, Neighbor, PeerId, Ping, Reason, TopicId
 from rmb_peer.protocol.gossip.rng import Rng
 from rmb_peer.protocol.gossip.topic import Sign, Topic, Verify
+
+LIVES_BITS = 20
+"""Every entry into a topic counts messages anew; so many of them fit between two incarnations."""
 
 _EXPECT_AN_ANSWER = (Join, Neighbor, Ping)
 
@@ -62,14 +67,15 @@ class GossipNode:
             me: our own id.
             profile: how to behave.
             rng: seeded source of randomness, for all topics.
-            incarnation: greater than in any earlier life of this gateway; wall-clock milliseconds at start will do.
+            incarnation: greater than in any earlier run of this gateway, below 2**44; wall-clock milliseconds at
+                start will do.
             sign: makes our signature of bytes; None: topics are not signed.
             verify: whether (author, signed bytes, signature) fit; None: every author is believed.
         """
         self.me = me
         self.profile = profile
         self._rng = rng
-        self._incarnation = incarnation
+        self._lives = incarnation << LIVES_BITS
         self._sign = sign
         self._verify = verify
         self._topics: dict[TopicId, Topic] = {}
@@ -89,7 +95,7 @@ class GossipNode:
             what the driver must do, in this order.
 
         Raises:
-            MessageTooLarge: a broadcast that cannot be sent; nothing has changed.
+            MessageTooLarge: a broadcast or an address that cannot be sent; nothing has changed.
         """
         out: list[Output] = []
         kind = type(event)
@@ -110,6 +116,9 @@ class GossipNode:
                 self._filter(name, part)
                 out += part
         elif kind is UpdatePeerData:
+            most = peer_data_max(self.profile.limits.message_bytes_max)
+            if len(event.data) > most:  # type: ignore[union-attr]
+                raise MessageTooLarge(f"an address of {len(event.data)} bytes: at most {most} fit")  # type: ignore[union-attr]
             self._my_data = event.data  # type: ignore[union-attr]
             for topic in self._topics.values():
                 topic.update_my_data(event.data)  # type: ignore[union-attr]
@@ -151,8 +160,9 @@ class GossipNode:
         topic = self._topics.get(name)
         if type(command) is JoinTopic:
             if topic is None:
+                self._lives += 1
                 topic = self._topics[name] = Topic(
-                    self.me, name, self.profile, self._rng, self._incarnation, self._sign, self._verify
+                    self.me, name, self.profile, self._rng, self._lives, self._sign, self._verify
                 )
                 if self._my_data is not None:
                     topic.update_my_data(self._my_data)

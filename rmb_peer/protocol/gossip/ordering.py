@@ -10,9 +10,18 @@ from rmb_peer.protocol.gossip.messages import Stamp
 
 
 class Ordering:
-    """Messages that wait for earlier ones; as many per author as `authors` counts beyond a gap."""
+    """Messages that wait for earlier ones; as many per author as `authors` counts beyond a gap.
+
+    Attributes:
+        held: nothing is delivered yet, since history may come first.
+    """
 
     def __init__(self, memory: AuthorMemory) -> None:
+        """Begin with nothing waiting.
+
+        Args:
+            memory: decides what is complete.
+        """
         self._memory = memory
         self._waiting: dict[Life, dict[int, Delivered]] = {}
         self.held = False
@@ -26,6 +35,8 @@ class Ordering:
         if stamp.number < log.floor:
             return []
         self._waiting.setdefault(life, {})[stamp.number] = event
+        if len(self._waiting) > len(self._memory.logs):
+            return self.release_all()  # authors have been forgotten
         return self.release(life)
 
     def release(self, life: Life, before: int | None = None) -> list[Delivered]:

@@ -120,6 +120,7 @@ class Broadcaster:
         self._latest_s = self._second_latest_s = -math.inf
         self._graft_scheduled: dict[MessageId, None] = {}
         self._initialised = False
+        self._evict_at_s = 0.0
         self._bounded = profile.fixes.repair
         self.entries_max = 1
         self.highest_round = 0
@@ -146,9 +147,10 @@ class Broadcaster:
     def neighbor_up(self, peer: PeerId) -> None:
         """Spec gossip 7.2. Ours: lazy if enough are eager, so that no duplicates follow (W11)."""
         if self._fixes.gentle_start and len(self.eager) >= self._tree.eager_at_start:
-            self._to_lazy(peer)
+            self.lazy[peer] = None
         else:
-            self._to_eager(peer)
+            self.lazy.pop(peer, None)
+            self.eager[peer] = None
 
     def neighbor_down(self, peer: PeerId) -> None:
         """Spec gossip 7.3."""
@@ -163,6 +165,7 @@ class Broadcaster:
             self._unannounced.pop(peer, None)
             self._unannounced_late.pop(peer, None)
             self._pruned_at_s.pop(peer, None)
+            self._suspects.pop(peer, None)
 
     def broadcast(self, message: Gossip, now_s: float, out: list[Output]) -> None:
         """Send a message of our own (spec gossip 7.4)."""
@@ -196,8 +199,7 @@ class Broadcaster:
             missing.tries += 1
             missing.timed = True
         body: Graft | Fetch = Graft(key, hops)
-        if self._only_slow(now_s):
-            assert isinstance(key, Stamp)
+        if isinstance(key, Stamp) and self._only_slow(now_s):
             body = Fetch((Wanted(*key[:2], key.number, key.number),))
         else:
             self._to_eager(peer)
@@ -210,7 +212,7 @@ class Broadcaster:
         Then it is fetched without a new link, which would bring every message twice. Now and then the link is made all
         the same, in case that only a part of the tree works.
         """
-        if not self._fixes.careful_prunes:
+        if not self._fixes.careful_prunes or not self._fixes.repair:
             return False
         self._fetched += 1
         return self._busy(now_s) and self._fetched % self._tree.graft_every != 0
@@ -231,6 +233,9 @@ class Broadcaster:
 
     def evict(self, now_s: float, out: list[Output]) -> None:
         """Sweep, and again in a second (spec gossip 7.10)."""
+        if now_s < self._evict_at_s:
+            return  # a timer from before we left this topic and came back
+        self._evict_at_s = now_s + self._config.evict_interval_s
         self._memory.sweep(now_s)
         out.append(SetTimer(self._config.evict_interval_s, EvictDue(self._topic)))
 
@@ -239,12 +244,14 @@ class Broadcaster:
     def _on_gossip(self, sender: PeerId, body: Gossip, now_s: float, out: list[Output]) -> None:
         """Spec gossip 7.5."""
         key = body.id
-        if not self._genuine(sender, body):
+        stamps = self._fixes.author_identity
+        known = stamps and body.round is not None and self._memory.seen(key)  # before a signature is checked
+        if not known and not self._genuine(sender, body):
             return
         if body.round is None:
             self._on_direct(sender, body, out)
             return
-        if self._memory.seen(key):
+        if known or (not stamps and self._memory.seen(key)):
             if not body.repair:
                 self._prune(sender, key, now_s, out)
             return
@@ -293,7 +300,7 @@ class Broadcaster:
             return
         self._spare(sender, key)
         if sender not in self.eager:
-            if now_s >= self._pruned_at_s.get(sender, 0.0) + self._links.rtt_s(sender):
+            if sender in self.lazy and now_s >= self._pruned_at_s.get(sender, 0.0) + self._links.rtt_s(sender):
                 self._prune_now(sender, now_s, out)  # the last Prune was lost
             return
         if self._reference is None and not self._busy(now_s):
@@ -389,10 +396,14 @@ class Broadcaster:
     # --- helpers ------------------------------------------------------------------------------------------------------
 
     def _to_eager(self, peer: PeerId) -> None:
+        if self._fixes.neighbors_only and peer not in self.lazy:
+            return  # already, or no neighbor
         self.lazy.pop(peer, None)
         self.eager[peer] = None
 
     def _to_lazy(self, peer: PeerId) -> None:
+        if self._fixes.neighbors_only and peer not in self.eager:
+            return
         self.eager.pop(peer, None)
         self.lazy[peer] = None
 
@@ -442,7 +453,7 @@ class Broadcaster:
             out.append(Send(sender, Message(self._topic, Prune())))
 
     def _announce_late_s(self) -> float:
-        return self._bound((self._tree.announce_rtts + self._tree.announce_late_rtts) * self._links.mean_rtt_s)
+        return self._announce_after_s() + self._bound(self._tree.announce_late_rtts * self._links.mean_rtt_s)
 
     def _announce_after_s(self) -> float:
         if not self._fixes.measured_timers:

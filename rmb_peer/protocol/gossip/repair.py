@@ -32,6 +32,8 @@ from rmb_peer.protocol.gossip.rng import Rng
 
 SYNC_WAIT_S = 2.0
 """Without a word about older authors after this time with a neighbor, there are none. A guess."""
+HISTORY_TRIES = 5
+"""Neighbors asked for history before there is none. A guess."""
 
 
 class Gap:
@@ -93,6 +95,7 @@ class Repair:
         self.history = 0
         self._history_asked: PeerId | None = None
         self._history_asked_at_s = 0.0
+        self._history_tries = 0
         self._gaps: dict[Life, Gap] = {}
         self._allowances: dict[PeerId, Allowance] = {}
         self._told: deque[dict[Life, None]] = deque(maxlen=profile.repair.digests_after_news)
@@ -117,6 +120,7 @@ class Repair:
     def alone(self) -> None:
         """The topic begins here: there is nothing older to learn of."""
         self._memory.synced = True
+        self.history = 0
 
     def neighbor_up(self, peer: PeerId, now_s: float, out: list[Output]) -> None:
         """Tell a new neighbor what we have; ask it for history if that is wanted."""
@@ -155,7 +159,10 @@ class Repair:
         self._ask(now_s, active, out)
         self._tell(now_s, active, out)
         if self.history and active and now_s > self._history_asked_at_s + SYNC_WAIT_S:
-            self._ask_history(self._rng.choice(list(active)), now_s, out)
+            if self._history_tries >= HISTORY_TRIES:
+                self.history = 0
+            else:
+                self._ask_history(self._rng.choice(list(active)), now_s, out)
         if any(self._told) or not memory.synced or self.history:
             self._wake(now_s, self._config.tick_s, out)
         if self._gaps:
@@ -178,8 +185,7 @@ class Repair:
     def _ask(self, now_s: float, active: dict[PeerId, None], out: list[Output]) -> None:
         """Fetch what has been missing for long enough; give up what nobody has."""
         memory = self._memory
-        for life in [life for life in self._gaps if life not in memory.holes]:
-            del self._gaps[life]
+        self._forget_closed_gaps()
         wanted: dict[PeerId, list[Wanted]] = {}
         left = self._config.fetch_max
         for life in list(memory.holes):
@@ -208,6 +214,10 @@ class Repair:
         for peer, asked in wanted.items():
             if asked:
                 self._send(peer, Fetch(tuple(asked)), out)
+
+    def _forget_closed_gaps(self) -> None:
+        for life in [life for life in self._gaps if life not in self._memory.holes]:
+            del self._gaps[life]
 
     def _tell(self, now_s: float, active: dict[PeerId, None], out: list[Output]) -> None:
         """Tell one neighbor how far we are; each tick another one."""
@@ -254,6 +264,7 @@ class Repair:
             if memory.exists(entry):
                 gap = self._gaps.get(life)
                 if gap is None:
+                    self._forget_closed_gaps()
                     ask_at_s = now_s + self._wait_s()
                     self._gaps[life] = Gap(now_s, ask_at_s, sender, memory.logs[life].upto)
                     self._wake(now_s, self._wait_s(), out)
@@ -303,6 +314,7 @@ class Repair:
     def _ask_history(self, peer: PeerId, now_s: float, out: list[Output]) -> None:
         self._history_asked = peer
         self._history_asked_at_s = now_s
+        self._history_tries += 1
         self._send(peer, HistoryRequest(min(self.history, self._config.history_max)), out)
 
     def _allowed(self, peer: PeerId, wanted: int, now_s: float) -> int:

@@ -91,7 +91,7 @@ class Topic:
         self._authors: AuthorMemory | None = None
         memory: Memory = ContentMemory(config.payload_retention_s, config.id_retention_s)
         if fixes.author_identity:
-            memory = self._authors = AuthorMemory(profile.limits, config.payload_retention_s)
+            memory = self._authors = AuthorMemory(me, profile.limits, config.payload_retention_s)
         limits = codec.entry_limits(profile.limits.message_bytes_max, fixes.author_identity)
         self.broadcaster = Broadcaster(me, topic, profile, memory, self.links, self._genuine)
         self.broadcaster.entries_max = limits.announcements
@@ -100,6 +100,7 @@ class Topic:
         if fixes.repair and self._authors is not None:
             self.repair = Repair(topic, profile, self._authors, self.links, rng, limits.ranges)
         self._maintained = False
+        self._maintain_at_s = 0.0
         self._busy_until_s = 0.0
         self._membership_types = frozenset(self.membership.handlers)
         self._broadcast_types = frozenset(self.broadcaster.handlers)
@@ -111,11 +112,12 @@ class Topic:
         """Ask every bootstrap peer (spec gossip 5.4, 6.4)."""
         self._begin(now_s, out)
         if self.repair is not None and self._authors is not None:
+            self.repair.history = max(self.repair.history, command.history)
             if not command.bootstrap and not self.contacts.bootstrap:
                 self.repair.alone()
-            self.repair.history = max(self.repair.history, command.history)
             if command.ordered and self._ordering is None:
                 self._ordering = Ordering(self._authors)
+                self._ordering.held = self.repair.history > 0
         if self._fixes.join_retries:
             self.contacts.add_bootstrap(command.bootstrap, now_s)
         for peer in command.bootstrap:
@@ -194,6 +196,7 @@ class Topic:
         elif self.repair is not None and sender in self.membership.active:
             self.repair.received(sender, body, now_s, out)  # type: ignore[arg-type]
             self._report_lost(out)
+            self._end_of_hold(out)
 
     def peer_disconnected(self, peer: PeerId, now_s: float, out: list[Output]) -> None:
         """The transport lost a peer."""
@@ -222,8 +225,9 @@ class Topic:
             if self.repair is not None:
                 self.repair.due(now_s, self.membership.active, out)
                 self._report_lost(out)
+                self._end_of_hold(out)
         elif kind is ShuffleDue:
-            self.membership.shuffle_due(out)
+            self.membership.shuffle_due(now_s, out)
         elif kind is NeighborTimeout:
             self.membership.neighbor_timeout(timer, now_s, out)  # type: ignore[arg-type]
             self._settle(now_s, out)
@@ -231,10 +235,12 @@ class Topic:
     # --- inside -------------------------------------------------------------------------------------------------------
 
     def _begin(self, now_s: float, out: list[Output]) -> None:
-        self.membership.begin(out)
+        self.membership.begin(now_s, out)
         if self._fixes.liveness and not self._maintained:
             self._maintained = True
-            out.append(SetTimer(self._profile.links.tick_busy_s * (0.5 + self._rng.random()), MaintainDue(self._topic)))
+            after_s = self._profile.links.tick_busy_s * (0.5 + self._rng.random())
+            self._maintain_at_s = now_s + after_s
+            out.append(SetTimer(after_s, MaintainDue(self._topic)))
 
     def _settle(self, now_s: float, out: list[Output]) -> None:
         """Tell everybody who came and who went, and remember who failed."""
@@ -265,6 +271,8 @@ class Topic:
 
     def _maintain(self, now_s: float, out: list[Output]) -> None:
         """Look after links, places and contacts (W2, W3, W4)."""
+        if now_s < self._maintain_at_s:
+            return  # a timer from before we left this topic and came back
         membership, contacts = self.membership, self.contacts
         pings, dead = self.links.due(now_s)
         for peer, nonce in pings:
@@ -286,7 +294,9 @@ class Topic:
         links = self._profile.links
         busy = lonely or bool(membership.pending) or self.links.suspects() or now_s < self._busy_until_s
         after_s = links.tick_busy_s if busy else links.tick_idle_s
-        out.append(SetTimer(after_s * (0.9 + self._rng.random() / 5), MaintainDue(self._topic)))
+        after_s *= 0.9 + self._rng.random() / 5
+        self._maintain_at_s = now_s + after_s
+        out.append(SetTimer(after_s, MaintainDue(self._topic)))
 
     def _not_neighbors(self, peer: PeerId, out: list[Output]) -> None:
         out.append(Send(peer, Message(self._topic, Disconnect(True, Reason.NOT_NEIGHBORS))))
@@ -332,6 +342,12 @@ class Topic:
                 else:
                     out.append(output)
         self._report_lost(out)
+
+    def _end_of_hold(self, out: list[Output]) -> None:
+        """Where history begins is known, or there is none: deliveries in order may begin."""
+        if self._ordering is not None and self._ordering.held and self.repair is not None and not self.repair.history:
+            self._ordering.held = False
+            out += [Emit(self._topic, event) for event in self._ordering.release_all()]
 
     def _report_lost(self, out: list[Output]) -> None:
         authors = self._authors
