@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from tests.simulation.gossip import picture, pool, report
+from tests.simulation.gossip.journal import Journal
 from tests.simulation.gossip.scenario import Panel, Scenario, ScenarioError, built_in, read
 from tests.simulation.gossip.story import Outcome, make_profile
 from tests.simulation.gossip.verdicts import results
@@ -27,6 +28,7 @@ examples:
   python -m tests.simulation.gossip                        the anchor of spec gossip 16.3, 20 seeds, all cores
   python -m tests.simulation.gossip anchor --only '*n100*' --seeds 4
   python -m tests.simulation.gossip latency loss --json results.json --picture curves.svg
+  python -m tests.simulation.gossip crash --journal runs.jsonl      interrupt it, and go on later
   python -m tests.simulation.gossip my.toml --profile ours --jobs 1
 
 exit code: 0 every promise kept, 1 a promise broken, 2 wrong use or a scenario file with a mistake
@@ -56,6 +58,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument(
         "--jobs", type=int, default=os.cpu_count() or 1, metavar="N", help="processes (default: all cores)"
     )
+    made.add_argument("--journal", metavar="FILE", help="note finished runs here, and do not repeat those noted before")
     made.add_argument(
         "--json", metavar="FILE", help="write all figures; - for the standard output instead of the table"
     )
@@ -80,8 +83,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         scenarios, panels = chosen(given)
         if given.picture and not panels:
             raise ScenarioError("--picture: no [[panel]] in these files says what to draw")
-        outcomes = list(watched(scenarios, given.jobs, complain))
-    except ScenarioError as error:
+        journal = Journal(Path(given.journal)) if given.journal else None
+        outcomes = list(watched(scenarios, given.jobs, journal, complain))
+    except (ScenarioError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return WRONG_USE
     found = results(scenarios, outcomes)
@@ -163,14 +167,22 @@ def changed(scenario: Scenario, given: argparse.Namespace) -> Scenario:
     )
 
 
-def watched(scenarios: Sequence[Scenario], jobs: int, console: Console) -> Iterator[Outcome]:
-    """Run everything, with a bar when a person watches."""
-    todo = pool.tasks(scenarios)
+def watched(scenarios: Sequence[Scenario], jobs: int, journal: Journal | None, console: Console) -> Iterator[Outcome]:
+    """Run everything that is not in the journal, with a bar when a person watches."""
+    todo = []
+    for task in pool.tasks(scenarios):
+        done = journal.find(task) if journal else None
+        if done is None:
+            todo.append(task)
+        else:
+            yield done
     columns = (
         TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn()
     )  # fmt: skip
     with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as progress:
         bar = progress.add_task("runs", total=len(todo))
-        for outcome in pool.run(todo, min(jobs, len(todo))):
+        for task, outcome in pool.run(todo, min(jobs, len(todo))):
+            if journal:
+                journal.add(task, outcome)
             progress.update(bar, advance=1, description=outcome.scenario)
             yield outcome

@@ -28,7 +28,7 @@ def tasks(scenarios: Sequence[Scenario]) -> list[Task]:
     return sorted(made, key=lambda task: -task.scenario.nodes)
 
 
-def run(todo: Sequence[Task], processes: int) -> Iterator[Outcome]:
+def run(todo: Sequence[Task], processes: int) -> Iterator[tuple[Task, Outcome]]:
     """Carry out all tasks, in any order.
 
     Args:
@@ -43,5 +43,5 @@ def run(todo: Sequence[Task], processes: int) -> Iterator[Outcome]:
         yield from pool.imap_unordered(_play, todo)
 
 
-def _play(task: Task) -> Outcome:
-    return play(task.scenario, task.profile, task.seed)
+def _play(task: Task) -> tuple[Task, Outcome]:
+    return task, play(task.scenario, task.profile, task.seed)

@@ -7,8 +7,8 @@ import dataclasses
 
 import pytest
 
+from tests.simulation.gossip.checking import broken, run
 from tests.simulation.gossip.scenario import Scenario, built_in, read
-from tests.simulation.gossip.test_simulations import broken, run
 
 pytestmark = [pytest.mark.long_simulation, pytest.mark.timeout(3600)]
 

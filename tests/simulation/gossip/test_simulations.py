@@ -7,28 +7,9 @@ import dataclasses
 
 import pytest
 
-from tests.simulation.gossip.pool import tasks
-from tests.simulation.gossip.scenario import Scenario, built_in, read
+from tests.simulation.gossip.checking import broken, run, scenario
 from tests.simulation.gossip.steps import Bootstrap, Crash, Faults, Idle, Look, Rounds
 from tests.simulation.gossip.story import play
-from tests.simulation.gossip.verdicts import Result, results
-
-
-def scenario(file: str, name: str, **changes: object) -> Scenario:
-    """A built-in scenario, made shorter."""
-    (found,) = [each for each in read(built_in()[file]).scenarios if each.name == name]
-    return dataclasses.replace(found, **changes)  # type: ignore[arg-type] # checked by the test that uses it
-
-
-def run(wanted: Scenario) -> dict[str, Result]:
-    """All profiles and seeds of a scenario, here."""
-    outcomes = [play(task.scenario, task.profile, task.seed) for task in tasks([wanted])]
-    return {result.profile: result for result in results([wanted], outcomes)}
-
-
-def broken(found: dict[str, Result]) -> list[str]:
-    """Every promise that was not kept, in words."""
-    return [f"{name}: {verdict.text}" for name, each in found.items() for verdict in each.verdicts if not verdict.kept]
 
 
 @pytest.mark.parametrize(
