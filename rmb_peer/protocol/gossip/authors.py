@@ -94,7 +94,7 @@ class AuthorLog:
         if floor < self.floor:
             present = [number for number in self.late if number >= floor] + list(range(self.floor, self.upto + 1))
             self.beyond = dict.fromkeys(present + list(self.beyond))
-            self.late.clear()
+            self.late = dict.fromkeys(number for number in self.late if number < floor)
             self.highest = max(self.highest, self.upto)
             self.floor = self.kept_from = floor
             self.upto = floor - 1

@@ -68,6 +68,7 @@ class LinkConfig:
             given up once in 500 suspicions: (1 - 0.8 * 0.8) ** 6.
         rtt_guess_s: round trip of a peer that was not measured yet; half of upstream's timeout for requests.
         rtt_max_s: longer ones count as this much, so that no timer grows without bound. A guess.
+        tick_lonely_s: how often to look for something to do without any neighbor. A guess.
         tick_busy_s: how often to look while something is waiting (a join, a suspicion, a free place).
         tick_idle_s: how often to look otherwise; half of `heartbeat_s`.
     """
@@ -77,6 +78,7 @@ class LinkConfig:
     probes: int = 6
     rtt_guess_s: float = 0.25
     rtt_max_s: float = 2.0
+    tick_lonely_s: float = 0.2
     tick_busy_s: float = 1.0
     tick_idle_s: float = 5.0
 
@@ -97,7 +99,7 @@ class ContactConfig:
         joins_burst: so many at once.
     """
 
-    retry_first_s: float = 1.0
+    retry_first_s: float = 0.5
     retry_max_s: float = 60.0
     recontact_s: float = 60.0
     lost_max: int = 64

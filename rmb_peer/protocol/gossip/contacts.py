@@ -75,6 +75,10 @@ class Contacts:
                 chosen[self._rng.choice(candidates)] = None
         return list(chosen)
 
+    def soon(self) -> bool:
+        """Whether waits are still so short that it matters to look often."""
+        return self._retry_s <= 16 * self._config.retry_first_s
+
     def recontact(self, now_s: float, active: dict[PeerId, None]) -> PeerId | None:
         """In the middle of a healthy swarm: whether one of the lost peers is to be tried now, and which."""
         if not self.lost or now_s < self._recontact_at_s:

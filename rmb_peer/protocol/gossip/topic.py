@@ -238,7 +238,7 @@ class Topic:
         self.membership.begin(now_s, out)
         if self._fixes.liveness and not self._maintained:
             self._maintained = True
-            after_s = self._profile.links.tick_busy_s * (0.5 + self._rng.random())
+            after_s = self._profile.links.tick_lonely_s * (0.5 + self._rng.random())
             self._maintain_at_s = now_s + after_s
             out.append(SetTimer(after_s, MaintainDue(self._topic)))
 
@@ -292,8 +292,10 @@ class Topic:
                 membership.request(lost, HIGH, now_s, out)
         self._settle(now_s, out)
         links = self._profile.links
-        busy = lonely or bool(membership.pending) or self.links.suspects() or now_s < self._busy_until_s
+        busy = bool(membership.pending) or self.links.suspects() or now_s < self._busy_until_s
         after_s = links.tick_busy_s if busy else links.tick_idle_s
+        if lonely and self.contacts.soon():
+            after_s = links.tick_lonely_s
         after_s *= 0.9 + self._rng.random() / 5
         self._maintain_at_s = now_s + after_s
         out.append(SetTimer(after_s, MaintainDue(self._topic)))

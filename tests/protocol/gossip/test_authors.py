@@ -31,6 +31,7 @@ def test_log_against_a_set(floor: int, steps: list[tuple[str, int]]) -> None:
             if not expected:
                 log.add(number)
                 came.add(number)
+                assert log.has(number), "not a second time"
         elif what == "give up":
             missing = {n for n in range(log.floor, number + 1) if n not in came | lost}
             given_up = {n for first, last in log.give_up(number) for n in range(first, last + 1)}
