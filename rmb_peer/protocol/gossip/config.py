@@ -160,7 +160,7 @@ class RepairConfig:
     """
 
     tick_s: float = 0.5
-    digests_after_news: int = 3
+    digests_after_news: int = 5
     idle_s: float = 30.0
     wait_s: float = 0.3
     tries: int = 8

@@ -25,17 +25,18 @@ class Point:
 
 
 def draw(panels: Sequence[Panel], results: Sequence[Result]) -> str:
-    """All panels as an SVG document."""
-    rows = math.ceil(len(panels) / PER_ROW)
-    width, height = WIDTH * min(PER_ROW, len(panels)), HEIGHT * rows
+    """All panels of which something was run, as an SVG document."""
+    drawn = [(panel, lines) for panel in panels if (lines := curves(panel, results)).keys() - {"specification"}]
+    rows = math.ceil(max(1, len(drawn)) / PER_ROW)
+    width, height = WIDTH * max(1, min(PER_ROW, len(drawn))), HEIGHT * rows
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" viewBox="0 0 {width} {height}" '
         'font-family="sans-serif" font-size="11">',
         f'<rect width="{width}" height="{height}" fill="white"/>',
     ]
-    for place, panel in enumerate(panels):
+    for place, (panel, lines) in enumerate(drawn):
         parts.append(f'<g transform="translate({place % PER_ROW * WIDTH} {place // PER_ROW * HEIGHT})">')
-        parts += _panel(panel, curves(panel, results))
+        parts += _panel(panel, lines)
         parts.append("</g>")
     return "\n".join([*parts, "</svg>", ""])
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.simulation.gossip.picture import Point, curves, ticks
+from tests.simulation.gossip.picture import Point, curves, draw, ticks
 from tests.simulation.gossip.scenario import Panel, Scenario
 from tests.simulation.gossip.steps import Bootstrap
 from tests.simulation.gossip.story import Outcome
@@ -32,3 +32,14 @@ def test_a_curve_has_a_point_for_each_scenario_that_was_run() -> None:
     found = results([scenario], [Outcome("a", "ours", 1, {"rmr": 0.2, "delivered_twice": 0})])
     panel = Panel("t", "rmr", "x", "y", points=((5, "a"), (9, "b")), anchor=((5, 0.4),))
     assert curves(panel, found) == {"specification": [Point(5, 0.4)], "ours": [Point(5, 0.2)]}
+
+
+def test_a_diagram_of_nothing_is_left_out() -> None:
+    """Only panels of which something was run are drawn; with none the picture is empty and still a picture."""
+    scenario = Scenario("a", 10, (Bootstrap(),), profiles=("ours",))
+    found = results([scenario], [Outcome("a", "ours", 1, {"rmr": 0.2, "delivered_twice": 0})])
+    ran = Panel("ran", "rmr", "x", "y", points=((5, "a"),))
+    not_run = Panel("not run", "rmr", "x", "y", points=((5, "b"),), anchor=((5, 0.4),))
+    assert "not run" not in draw([not_run, ran], found)
+    assert "ran" in draw([not_run, ran], found)
+    assert draw([not_run], found).startswith("<svg")
