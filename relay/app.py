@@ -78,6 +78,7 @@ class RelayApp:
         address: `host:port` that it listens on.
         url: where a client on this machine connects, `ws://host:port`.
         metrics: its counters.
+        mailboxes: its store, once it has started.
     """
 
     def __init__(
@@ -101,6 +102,7 @@ class RelayApp:
         self.address = ""
         self.url = ""
         self.metrics = Metrics()
+        self.mailboxes: RedisMailboxes
 
     async def __aenter__(self) -> Self:
         """Start.
@@ -128,7 +130,7 @@ class RelayApp:
         domains = frozenset(normalize_relay(name) for name in config.domains) or default_domains(port)
         tasks = await stack.enter_async_context(asyncio.TaskGroup())
         store_url = config.redis_url or await self._start_store(stack, tasks)
-        mailboxes = await self._open_mailboxes(stack, tasks, store_url)
+        self.mailboxes = mailboxes = await self._open_mailboxes(stack, tasks, store_url)
         app = web.Application(client_max_size=config.message_bytes_max)
         lookup = self._lookup or await self._open_lookup(stack, tasks, store_url, app, domains)
         sessions = Sessions(config.sessions_max)

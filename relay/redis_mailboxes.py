@@ -238,14 +238,18 @@ class RedisMailboxes:
         except (RedisError, OSError, TimeoutError) as error:
             raise _failed(error) from error
 
+    async def idle(self) -> None:
+        """Wait until no append and no deletion is under way."""
+        await self._appends.idle()
+        await self._deletes.idle()
+
     async def close(self) -> None:
         """See `Mailboxes.close`."""
         if self._closing.is_set():
             return
         try:
             async with asyncio.timeout(CLOSE_S_MAX):
-                await self._appends.idle()
-                await self._deletes.idle()
+                await self.idle()
         except TimeoutError:
             event(_LOG, logging.ERROR, "the store does not answer, closing without it", bytes=self._appends.held_bytes)
         self._closing.set()

@@ -194,7 +194,7 @@ async def test_a_timeout_leaves_nothing_behind(
     assert ended.err == "rmb-peer call: 2 of 3 answers missing within 0.4 s\n"
     (tombstone,) = await redis.keys("*")
     assert await redis.type(tombstone) == b"string"  # so that a late answer cannot make a list for nobody
-    assert 0 < await redis.ttl(tombstone) <= 11
+    assert 0 < await redis.ttl(tombstone) <= 601
 
 
 async def test_a_request_that_nobody_takes_is_taken_back(redis_url: str, redis: Redis, call: Call) -> None:

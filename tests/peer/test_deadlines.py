@@ -16,6 +16,7 @@ from rmb_peer.local.messages import local_error
 from rmb_peer.local.queues import Damaged, Delivery, Ending, Overdue, Taken, Waiting
 from rmb_peer.protocol.envelope import Envelope, relay_error
 from rmb_peer.registry.memory import MemoryRegistry
+from rmb_peer.transport.parcels import Reached
 from rmb_peer.uids import request_uid
 from tests.support.gateways import Node, request_json, running_node, two_nodes
 from tests.support.scripted_relay import scripted_relay
@@ -109,6 +110,7 @@ async def error_of_a_relay(a: Node, relay: Any, *destinations: int) -> None:
     await a.until_idle()
 
 
+@pytest.mark.only("rmb.1")  # over rmb.2 a relay refuses on the link, see test_acknowledged
 async def test_an_error_of_a_relay_ends_a_single_destination() -> None:
     """It names none, so of several nobody knows whose it is, and each silent one is named at the deadline."""
     async with scripted_relay() as relay, two_nodes(relay.url) as (a, b):
@@ -219,6 +221,11 @@ async def test_the_journal_follows_a_message() -> None:
         await a.popped("my-ret")
         await a.until_idle()
         await b.until_idle()
-        asker = ["taken", "sealed", "read-by-relay", "received", "answered"]
-        answerer = ["received", "queued", "reply-taken", "sealed", "read-by-relay"]
-        assert (sorted(a.journal.counts), sorted(b.journal.counts)) == (sorted(asker), sorted(answerer))
+        assert steps(a) == sorted(["taken", "sealed", "reached", "received", "answered"])
+        assert steps(b) == sorted(["received", "queued", "reply-taken", "sealed", "reached"])
+
+
+def steps(node: Node) -> list[str]:
+    """What the journal counted; how far a message reached depends on the link."""
+    reached = {where.value for where in Reached}
+    return sorted("reached" if code in reached else code for code in node.journal.counts)

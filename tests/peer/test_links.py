@@ -124,14 +124,14 @@ async def test_a_large_message_on_a_slow_line_is_no_dead_link() -> None:
     """Sending it takes several times as long as a link may be silent, and it arrives over the first connection."""
     registry = MemoryRegistry()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(relay_link, "RHYTHM", Rhythm(idle_s=0.1, dead_s=0.5, gap_s=0.0))
+        patch.setattr(relay_link, "RHYTHM", Rhythm(idle_s=0.1, dead_s=1.5, gap_s=0.0))
         async with (
             scripted_relay() as relay,
             slow_line(relay.port, 1_000_000) as slow_port,
             running_node(registry, [f"ws://localhost:{slow_port}"]) as a,
             running_node(registry, [relay.url]) as b,
         ):
-            size_bytes = 1_500_000
+            size_bytes = 4_500_000
             a.request(b.twin.id, dat=base64.b64encode(bytes(size_bytes)).decode())
             request = await b.popped("msgbus.test.echo")
             assert len(base64.b64decode(request["dat"])) == size_bytes

@@ -67,6 +67,7 @@ TREE = [
         (kind(DAMAGE), PeerError, 422, "truncated at the header")
         for kind in (VerificationFailed, HashMismatch, Truncated)
     ),
+    (errors.NoAnswer(9, 60), LocalError, 504, "no answer from twin 9 within 60 s"),
     (errors.RefusedByRelay(429, "x", 5), LocalError, 429, "x"),
     (LinkBroken("x"), PeerError, 500, "x"),
     (BadRangeSpec("x"), PeerError, 400, "x"),

@@ -46,12 +46,14 @@ TABLES: dict[type[Message], str] = {
         3 reply_to string implicit
         4 module string implicit
         5 ttl uint64 implicit
-        6 destinations uint32 repeated""",  # 6 is ours
+        6 destinations uint32 repeated
+        7 checksum fixed32 implicit""",  # 6 and 7 are ours
 }
 TYPES = {
     FieldDescriptor.TYPE_STRING: "string",
     FieldDescriptor.TYPE_BYTES: "bytes",
     FieldDescriptor.TYPE_UINT32: "uint32",
+    FieldDescriptor.TYPE_FIXED32: "fixed32",
     FieldDescriptor.TYPE_UINT64: "uint64",
 }
 
