@@ -388,7 +388,7 @@ class Downstream:
             timestamp_s=envelope.timestamp,
             error=(envelope.error.code, envelope.error.message) if is_error else None,
         )
-        return Delivery(waiting.reply_to, value, arrival.marks, arrival.ttl_s, _ending(waiting, arrival.source.twin))
+        return Delivery(waiting.reply_to, value, arrival.marks, arrival.ttl_s, _ending(waiting, arrival))
 
     def _renew_record_of(self, twin_id: int) -> None:
         """Its twin could not verify or open our message: perhaps it has another key by now (spec rmb 10.10).
@@ -471,11 +471,17 @@ class Downstream:
         event(_LOG, logging.DEBUG, text, uid=arrival.envelope.uid, source=str(arrival.source))
 
 
-def _ending(waiting: Waiting, source: int) -> Ending | None:
-    """Whose part in a request an answer ends. A relay's error names no destination, so it ends only a single one."""
+def _ending(waiting: Waiting, arrival: Arrival) -> Ending | None:
+    """Whose part in a request an answer ends. A relay's error names no destination, so it ends only a single one.
+
+    "Expired" from the other gateway is the same as our own deadline, and counts like that only while nothing else has
+    come: it may be about a repeat of a request whose first copy its service has, so that an answer comes as well.
+    """
+    source = arrival.source.twin
     if source == 0 and len(waiting.destinations) != 1:
         return None
-    return Ending.of(waiting, source or waiting.destinations[0], ours=False)
+    expired = arrival.kind == "error" and arrival.envelope.error.code == MessageExpired.code
+    return Ending.of(waiting, source or waiting.destinations[0], ours=expired)
 
 
 def _why_not_queued(command: str, outcome: Outcome) -> PeerError:

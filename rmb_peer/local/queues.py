@@ -93,7 +93,7 @@ class Ending:
         uid: of the request.
         twin: the destination.
         alone: whether it is the only one.
-        ours: whether this is an error of ours, not an answer.
+        ours: whether this is an error of ours, or means the same as one, and no answer.
         kept_s: how long further answers are accepted after all have ended.
     """
 

@@ -137,6 +137,21 @@ async def test_an_answer_after_the_error_is_dropped() -> None:
         assert not a.memory.lists["my-ret"]
 
 
+@pytest.mark.parametrize("expired_first", [False, True])
+async def test_expired_counts_only_while_nothing_else_has_come(expired_first: bool) -> None:
+    """A repeat may expire on its way while the first copy is answered: one ending, whichever comes first."""
+    async with scripted_relay() as relay, two_nodes(relay.url) as (a, b):
+        a.request(b.twin.id)
+        request = await b.popped("msgbus.test.echo")
+        expired: dict[str, Any] = {"err": {"code": 102, "message": "request has expired"}, "dat": ""}
+        nothing: dict[str, Any] = {}
+        for changes in (expired, nothing) if expired_first else (nothing, expired):
+            b.respond(request, **changes)
+        await a.until(lambda: a.downstream.counts.total() == 2)
+        assert ((await a.popped("my-ret"))["err"] is not None) == expired_first
+        assert not a.memory.lists["my-ret"]
+
+
 # --- what a new run finds ---------------------------------------------------------------------------------------------
 
 
