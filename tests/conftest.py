@@ -1,8 +1,16 @@
-"""Settings of Hypothesis for all tests; see README.md in this folder for how a failure is replayed."""
+"""Settings of Hypothesis, and how many tests run side by side; README.md here says how a failure is replayed."""
 
+import os
+
+import pytest
 from hypothesis import HealthCheck, settings
 
 # No deadline and no complaint about slow data: a loaded machine must not turn a slow example into a failure. The blob
 # that a failure prints replays exactly that example.
 settings.register_profile("rmb", deadline=None, print_blob=True, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("rmb")
+
+
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """`-n auto`: one worker more than cores, because many tests wait for processes of their own."""
+    return (os.cpu_count() or 1) + 1

@@ -98,7 +98,7 @@ async def test_a_relay_restart_in_the_middle_loses_nothing(
     async with network(tmp_path, SR25519, ED25519, protocols=protocols) as net:
         a, b = net.sites
         b.serve("test.echo")
-        count = 600
+        count = 300
 
         async def push_all() -> None:
             for number in range(count):
@@ -122,7 +122,7 @@ async def test_a_killed_gateway_finishes_what_it_had_taken(tmp_path: Path, proto
     """SIGKILL in the middle of sending: after a restart every request is answered, each service call happens once."""
     async with network(tmp_path, SR25519, ED25519, protocols=protocols) as net:
         a, b = net.sites
-        count = 2000
+        count = 800
         await a.redis.lpush("msgbus.system.local", *(request_json(b.twin, ref=str(n), exp=300) for n in range(count)))
         while await b.redis.llen("msgbus.test.echo") < 50:
             await asyncio.sleep(0.001)  # polls real processes
@@ -143,10 +143,10 @@ async def test_a_killed_receiver_loses_nothing_and_doubles_nothing(tmp_path: Pat
     """SIGKILL of the receiving gateway, three times while messages pour in: each reaches its service exactly once."""
     async with network(tmp_path, SR25519, ED25519, protocols=protocols) as net:
         a, b = net.sites
-        count = 3000
+        count = 1200
         await a.redis.lpush("msgbus.system.local", *(request_json(b.twin, ref=str(n), exp=300) for n in range(count)))
         for kill in range(1, 4):
-            while await b.redis.llen("msgbus.test.echo") < kill * 300:
+            while await b.redis.llen("msgbus.test.echo") < kill * 150:
                 await asyncio.sleep(0.001)  # polls real processes
             await b.gateway.kill()
             await b.gateway.start()

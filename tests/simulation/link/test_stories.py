@@ -5,7 +5,7 @@ import pytest
 from tests.simulation.link.story import tell
 from tests.simulation.link.world import Conditions
 
-SEEDS = range(1, 13)
+SEEDS = range(1, 7)
 
 
 @pytest.mark.parametrize("seed", SEEDS)
@@ -28,7 +28,7 @@ def test_a_kind_world_stores_nothing_that_it_can_forward() -> None:
 
 def test_the_faults_are_felt() -> None:
     """Some message was sent again and recognised, and some was forwarded from memory: the story has both."""
-    verdicts = [tell(seed) for seed in range(1, 4)]
+    verdicts = [tell(1)]
     assert sum(verdict.repeats for verdict in verdicts) > 0
     assert sum(verdict.forwarded for verdict in verdicts) > 0
 
