@@ -46,6 +46,7 @@ from rmb_peer.registry.opening import open_registry
 from rmb_peer.registry.tfchain.errors import WrongChain
 from rmb_peer.registry.tfchain.records import chain_relays
 from rmb_peer.sender import Sender
+from rmb_peer.stopping import Stopped, until_stopped
 from rmb_peer.transport.inbox import Inbox
 from rmb_peer.transport.relay_pool import RelayPool
 from rmb_peer.upstream import Upstream
@@ -128,7 +129,7 @@ class Gateway:
                 self.twin = twin
                 await self._unless_stopped(queues.announce(self._status(twin)))
                 await self._serve(queues, cache, twin, observation, check)
-            except _Stopped:
+            except Stopped:
                 event(_LOG, logging.INFO, "stopped before it ran")
             finally:
                 await self._stop_settling()
@@ -157,7 +158,7 @@ class Gateway:
         )
         conclusions = Conclusions(queues)
         uid_key = await self._unless_stopped(queues.uid_key())
-        async with _until_stopped() as tasks:
+        async with until_stopped() as tasks:
             sender = Sender(
                 twin_id=twin.id,
                 identity=self._identity,
@@ -235,7 +236,7 @@ class Gateway:
                     await observation.publish()
             except TimeoutError:
                 event(_LOG, logging.WARNING, "stopped before everything had ended; the rest goes out at the next start")
-            raise _Stopped  # the group cancels what is left, look-ups included
+            raise Stopped  # the group cancels what is left, look-ups included
         event(_LOG, logging.INFO, "stopped", **downstream.counts)
 
     async def _drain(self, pool: RelayPool, downstream: Downstream) -> None:
@@ -260,13 +261,13 @@ class Gateway:
         """A step of starting, which waits for a store that is away or refuses for as long as that takes.
 
         Raises:
-            _Stopped: told to stop first.
+            Stopped: told to stop first.
         """
         doing, stopped = asyncio.create_task(step), asyncio.create_task(self._stop.wait())
         try:
             await asyncio.wait({doing, stopped}, return_when=asyncio.FIRST_COMPLETED)
             if not doing.done():
-                raise _Stopped
+                raise Stopped
             return doing.result()
         finally:
             doing.cancel()
@@ -416,20 +417,6 @@ class Gateway:
             "started_at_s": str(int(time.time())),
             "bao_engine": chosen_engine_name() or "none yet",  # chosen when a bridge first needs it
         }
-
-
-class _Stopped(Exception):
-    """Leaves the start, or the task group and ends all its tasks."""
-
-
-@asynccontextmanager
-async def _until_stopped() -> AsyncIterator[asyncio.TaskGroup]:
-    """A task group that `_Stopped` ends in order."""
-    try:
-        async with asyncio.TaskGroup() as tasks:
-            yield tasks
-    except* _Stopped:
-        pass
 
 
 def _embedded_port(url: str) -> int:
