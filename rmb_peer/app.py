@@ -7,8 +7,9 @@ import logging
 import os
 import random
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any, TypeVar
 
 from redis.exceptions import RedisError
 
@@ -45,6 +46,7 @@ from rmb_peer.registry.opening import open_registry
 from rmb_peer.registry.tfchain.errors import WrongChain
 from rmb_peer.registry.tfchain.records import chain_relays
 from rmb_peer.sender import Sender
+from rmb_peer.stopping import Stopped, until_stopped
 from rmb_peer.transport.inbox import Inbox
 from rmb_peer.transport.relay_pool import RelayPool
 from rmb_peer.upstream import Upstream
@@ -60,6 +62,8 @@ REGISTRY_RETRY_S_FIRST, REGISTRY_RETRY_S_MAX = 0.5, 15.0
 
 KNOWN_RECORD_PATIENCE_S = 10.0
 """Wait for the registry at start when our record is known from before; a guess: messages wait meanwhile."""
+
+T = TypeVar("T")
 
 _DRAIN_POLL_S = 0.02
 _LOG = get_logger("gateway")
@@ -123,8 +127,10 @@ class Gateway:
                 if twin is None:
                     return  # told to stop before the registry answered
                 self.twin = twin
-                await queues.announce(self._status(twin))
+                await self._unless_stopped(queues.announce(self._status(twin)))
                 await self._serve(queues, cache, twin, observation, check)
+            except Stopped:
+                event(_LOG, logging.INFO, "stopped before it ran")
             finally:
                 await self._stop_settling()
         if self._failure is not None:
@@ -151,8 +157,8 @@ class Gateway:
             offers=self._offers,
         )
         conclusions = Conclusions(queues)
-        uid_key = await queues.uid_key()
-        async with _until_stopped() as tasks:
+        uid_key = await self._unless_stopped(queues.uid_key())
+        async with until_stopped() as tasks:
             sender = Sender(
                 twin_id=twin.id,
                 identity=self._identity,
@@ -230,7 +236,7 @@ class Gateway:
                     await observation.publish()
             except TimeoutError:
                 event(_LOG, logging.WARNING, "stopped before everything had ended; the rest goes out at the next start")
-            raise _Stopped  # the group cancels what is left, look-ups included
+            raise Stopped  # the group cancels what is left, look-ups included
         event(_LOG, logging.INFO, "stopped", **downstream.counts)
 
     async def _drain(self, pool: RelayPool, downstream: Downstream) -> None:
@@ -251,13 +257,31 @@ class Gateway:
             why = f"{happened.step.value}: {happened.detail}"
             self._journal.note(happened.uid, "service-failed", cmd=happened.command, why=why)
 
+    async def _unless_stopped(self, step: Coroutine[Any, Any, T]) -> T:
+        """A step of starting, which waits for a store that is away or refuses for as long as that takes.
+
+        Raises:
+            Stopped: told to stop first.
+        """
+        doing, stopped = asyncio.create_task(step), asyncio.create_task(self._stop.wait())
+        try:
+            await asyncio.wait({doing, stopped}, return_when=asyncio.FIRST_COMPLETED)
+            if not doing.done():
+                raise Stopped
+            return doing.result()
+        finally:
+            doing.cancel()
+            stopped.cancel()
+            await asyncio.gather(doing, stopped, return_exceptions=True)
+
     async def _own_twin(self, registry: Registry, queues: RedisQueues) -> Twin | None:
         """Find or write our own record; `None` when told to stop before that.
 
         While the registry is away this waits, unless the record is known from an earlier run: then the gateway goes on
         with that and `_confirm` catches up.
         """
-        known = decode_own_record(await queues.own_record(), self._registry_label, self._identity.account)
+        kept = await self._unless_stopped(queues.own_record())
+        known = decode_own_record(kept, self._registry_label, self._identity.account)
         self._settling = asyncio.create_task(self._settle(registry, queues))
         stopped = asyncio.create_task(self._stop.wait())
         patience_s = None if known is None else KNOWN_RECORD_PATIENCE_S
@@ -393,20 +417,6 @@ class Gateway:
             "started_at_s": str(int(time.time())),
             "bao_engine": chosen_engine_name() or "none yet",  # chosen when a bridge first needs it
         }
-
-
-class _Stopped(Exception):
-    """Leaves the task group and ends all its tasks."""
-
-
-@asynccontextmanager
-async def _until_stopped() -> AsyncIterator[asyncio.TaskGroup]:
-    """A task group that `_Stopped` ends in order."""
-    try:
-        async with asyncio.TaskGroup() as tasks:
-            yield tasks
-    except* _Stopped:
-        pass
 
 
 def _embedded_port(url: str) -> int:

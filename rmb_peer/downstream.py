@@ -85,6 +85,9 @@ YIELD_EVERY = 16
 """Frames after which other work gets its turn: verifying this many takes about a millisecond."""
 
 _STALE_RECORD_CODES = (InvalidSignature.code, CannotDecrypt.code)
+_COPY_CODES = (MessageExpired.code, ServiceQueueFull.code)
+"""What happens to one copy of a request, and need not happen to the next: neither leaves a mark at the destination."""
+
 _LOG = get_logger("gateway")
 
 
@@ -474,14 +477,15 @@ class Downstream:
 def _ending(waiting: Waiting, arrival: Arrival) -> Ending | None:
     """Whose part in a request an answer ends. A relay's error names no destination, so it ends only a single one.
 
-    "Expired" from the other gateway is the same as our own deadline, and counts like that only while nothing else has
-    come: it may be about a repeat of a request whose first copy its service has, so that an answer comes as well.
+    What a relay says, and "expired" or "queue is full" from the other gateway, count like our own deadline, only while
+    nothing else has come: they may be about one copy of a request while its service has another, so that an answer
+    comes as well.
     """
     source = arrival.source.twin
     if source == 0 and len(waiting.destinations) != 1:
         return None
-    expired = arrival.kind == "error" and arrival.envelope.error.code == MessageExpired.code
-    return Ending.of(waiting, source or waiting.destinations[0], ours=expired)
+    of_a_copy = source == 0 or (arrival.kind == "error" and arrival.envelope.error.code in _COPY_CODES)
+    return Ending.of(waiting, source or waiting.destinations[0], ours=of_a_copy)
 
 
 def _why_not_queued(command: str, outcome: Outcome) -> PeerError:

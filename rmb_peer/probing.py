@@ -94,15 +94,20 @@ class Prober:
             raise ProbeFailed("no relay is connected")
         uid = PROBE_UID_PREFIX + self._random_bytes(16).hex()
         answered: asyncio.Future[Envelope] = asyncio.get_running_loop().create_future()
-        self._downstream.expect(uid, answered.set_result)
         request = Envelope(uid=uid, expiration=int(PROBE_S_MAX), tags=FAIL_FAST)
         request.request.command = "rmb.version"
         request.destination.twin = self._twin_id
+
+        # Several endings may come before we run again; only the first counts.
+        def came(answer: Envelope) -> None:
+            if not answered.done():
+                answered.set_result(answer)
 
         def failed(error: RmbError) -> None:
             if not answered.done():
                 answered.set_exception(ProbeFailed(str(error)))
 
+        self._downstream.expect(uid, came)
         try:
             self._sender.submit(Draft(request, arrived=lambda *_: None, failed=failed))
             async with asyncio.timeout(PROBE_S_MAX):

@@ -105,7 +105,7 @@ def _step(event: Event) -> Step:
 def _verdict(
     events: Sequence[Event], in_outbox: bool, pending: Pending, letters: Sequence[Letter]
 ) -> tuple[Verdict, str]:
-    endings = [event for event in events if event.code in _ENDINGS]
+    endings = [event for event in _without_late_copies(events) if event.code in _ENDINGS]
     failures = [event for event in endings if event.code != "answered"]
     asked = any(event.code in ("taken", "resumed") and "dst" in event.fields for event in events)
     if pending.deadline_s is not None:
@@ -126,6 +126,18 @@ def _verdict(
     if asked:
         return "unknown", "it has ended, and the journal does not say how"
     return "under way", CODES.get(events[-1].code, events[-1].code)
+
+
+def _without_late_copies(events: Sequence[Event]) -> list[Event]:
+    """A repeat that could not be sent after its destination had answered: its sender was not told of it."""
+    answered: set[str] = set()
+    kept = []
+    for event in events:
+        if event.code == "answered":
+            answered.add(str(event.fields.get("source")).partition(":")[0])
+        if event.code != "not-sent" or str(event.fields.get("twin")) not in answered:
+            kept.append(event)
+    return kept
 
 
 def _why(event: Event) -> str:

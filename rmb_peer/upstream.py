@@ -121,7 +121,12 @@ class Upstream:
 
     async def handle(self, items: Sequence[Taken]) -> None:
         """Send a batch of taken items."""
-        outgoing = await self._remember([plan for plan in map(self._read, items) if plan is not None])
+        plans = [plan for plan in map(self._read, items) if plan is not None]
+        if len(plans) < len(items):
+            # What comes before the last remembered entry counts as remembered, so the refusals are written first: a new
+            # run would take a refused one for one whose deadline tells.
+            await self._conclusions.flush()
+        outgoing = await self._remember(plans)
         count = 0
         for plan in outgoing:
             ticket = Ticket(plan.taken.entry, len(plan.indices), self._conclusions)

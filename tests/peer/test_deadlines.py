@@ -152,6 +152,34 @@ async def test_expired_counts_only_while_nothing_else_has_come(expired_first: bo
         assert not a.memory.lists["my-ret"]
 
 
+@pytest.mark.parametrize("refused_first", [False, True])
+async def test_a_full_list_counts_only_while_nothing_else_has_come(refused_first: bool) -> None:
+    """A repeat may find room where its first copy found none: one ending, whichever comes first."""
+    async with scripted_relay() as relay, two_nodes(relay.url) as (a, b):
+        a.request(b.twin.id)
+        request = await b.popped("msgbus.test.echo")
+        full: dict[str, Any] = {"err": {"code": 429, "message": "queue is full"}, "dat": ""}
+        nothing: dict[str, Any] = {}
+        for changes in (full, nothing) if refused_first else (nothing, full):
+            b.respond(request, **changes)
+        await a.until(lambda: a.downstream.counts.total() == 2)
+        assert ((await a.popped("my-ret"))["err"] is not None) == refused_first
+        assert not a.memory.lists["my-ret"]
+
+
+async def test_an_error_of_a_relay_after_the_answer_is_dropped() -> None:
+    """A repeat may be refused by a relay while the first copy is answered: the answer is the only ending."""
+    async with scripted_relay() as relay, two_nodes(relay.url) as (a, b):
+        a.request(b.twin.id)
+        request = await b.popped("msgbus.test.echo")
+        b.respond(request)
+        assert (await a.popped("my-ret"))["err"] is None
+        error = relay_error(request["ref"], "exceeded rate limits, dropping message", int(time.time()), None)
+        await relay.deliver(a.twin.id, error)
+        await a.until(lambda: a.downstream.counts.total() == 2)
+        assert not a.memory.lists["my-ret"]
+
+
 # --- what a new run finds ---------------------------------------------------------------------------------------------
 
 
@@ -209,6 +237,29 @@ async def test_an_expired_request_is_told_of_once(remembered: bool) -> None:
         assert not a.memory.lists["my-ret"]
         assert not a.memory.outbox
         assert await Deadlines(a.queues, lambda: time.time() + 3600).sweep() == 0
+
+
+async def test_what_is_refused_is_told_before_the_rest_is_remembered() -> None:
+    """A new run takes what precedes the last remembered entry for remembered: a refusal must be written by then."""
+
+    class Store(MemoryQueues):
+        left: tuple[str, ...] = ()
+
+        async def remember(self, waiting: Sequence[Waiting]) -> None:
+            self.left = tuple(self.outbox)
+            await super().remember(waiting)
+
+    registry, store = MemoryRegistry(), Store(now=time.monotonic, random_bytes=os.urandom)
+    async with (
+        scripted_relay() as relay,
+        running_node(registry, [relay.url], queues=store, wait_connected=False) as a,
+    ):
+        expired = Taken("7-0", "request", request_json(a.twin.id, exp=0, ret="told"))
+        good = Taken("8-0", "request", request_json(a.twin.id))
+        store.outbox |= {"7-0": expired, "8-0": good}
+        await a.upstream.handle([expired, good])
+        assert store.left == ("8-0",)
+        assert (await a.popped("told"))["err"]["code"] == 102
 
 
 async def test_an_answer_to_a_damaged_record_is_kept() -> None:

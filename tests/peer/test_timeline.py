@@ -88,3 +88,13 @@ def test_who_has_it_in_hand() -> None:
     gone = story(events("received", "queued"), holds=[Hold("work", "w1", False, 3.0)])
     assert "tried again" in gone.steps[-1].text
     assert story(events("reply-taken"), holds=[Hold("work", "w1", True, 3.0)]).verdict == "answered"
+
+
+def test_a_copy_that_could_not_be_sent_does_not_undo_an_answer() -> None:
+    """A repeat may expire or be refused after the first copy was answered; then its sender heard the answer alone."""
+    answered = Event(2000, "u", "answered", {"source": "7:s"})
+    not_sent = Event(3000, "u", "not-sent", {"twin": 7, "why": "it expired"})
+    assert story([TAKEN, answered, not_sent]).verdict == "answered"
+    assert story([TAKEN, not_sent]).verdict == "failed"
+    other = Event(3000, "u", "not-sent", {"twin": 8, "why": "it expired"})
+    assert story([TAKEN, answered, other]).verdict == "failed"
