@@ -91,14 +91,16 @@ class Pulse(Generic[Entry]):
                 transport.abort()
                 raise TimeoutError(f"no answer to a ping for {self._rhythm.dead_s:g} s") from None
             if ping is not None:
+                sent_s = self._clock()
                 pong = cast("asyncio.Future[float]", await self._socket.ping(ping))
-                pong.add_done_callback(partial(self._ponged, ping))
+                pong.add_done_callback(partial(self._ponged, ping, sent_s))
             await self._wait(self._heartbeat.deadline() - now_s)
 
-    def _ponged(self, ping: bytes, pong: "asyncio.Future[float]") -> None:
+    def _ponged(self, ping: bytes, sent_s: float, pong: "asyncio.Future[float]") -> None:
         if pong.cancelled() or pong.exception() is not None:
             return  # the connection ended; what it left unproven is given back
-        self.round_trip_s = pong.result()
+        # The library's own figure is in whole milliseconds where the event loop's clock is (uvloop).
+        self.round_trip_s = self._clock() - sent_s
         self.heard()
         self._confirmed(self._heartbeat.pong(ping))
         self._soon.set()
