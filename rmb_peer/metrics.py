@@ -1,9 +1,11 @@
-"""The gateway's numbers as text for Prometheus (text format 0.0.4). Pure but for the numbers of the process itself."""
+"""The gateway's numbers as text for Prometheus (text format 0.0.4). Pure but for the numbers of the process itself.
 
-from collections.abc import Iterable, Mapping
+prometheus_client is imported when somebody asks, and not before: a gateway without a port for metrics starts sooner.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from functools import cache, partial
 from typing import Literal
-
-from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -19,7 +21,7 @@ def family(name: str, kind: Literal["counter", "gauge"], text: str, samples: Ite
 
 def text_of(lines: Iterable[str]) -> bytes:
     """All metrics, with those of the process (memory, CPU, open files)."""
-    return ("\n".join(lines) + "\n").encode() + generate_latest(_PROCESS)
+    return ("\n".join(lines) + "\n").encode() + _of_process()()
 
 
 def _labels(labels: Labels) -> str:
@@ -31,5 +33,10 @@ def _escaped(value: str) -> str:
     return value.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
 
 
-_PROCESS = CollectorRegistry()
-ProcessCollector(registry=_PROCESS)
+@cache
+def _of_process() -> Callable[[], bytes]:
+    from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
+
+    registry = CollectorRegistry()
+    ProcessCollector(registry=registry)
+    return partial(generate_latest, registry)

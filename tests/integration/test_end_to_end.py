@@ -21,10 +21,9 @@ BOTH = pytest.mark.parametrize("protocols", [RMB1, RMB2], ids="".join)
     ("flags", "protocols"),
     [
         ((SR25519, ED25519), RMB2),
-        ((ED25519, SR25519), RMB2),
-        ((SR25519, ED25519), RMB1),
+        ((ED25519, SR25519), RMB1),
         ((SR25519, ED25519), RMB1 + RMB2),
-        ((SR25519, ED25519), RMB2 + RMB1),
+        ((ED25519, SR25519), RMB2 + RMB1),
     ],
 )
 async def test_a_message_crosses_and_its_answer_comes_back(
@@ -89,8 +88,9 @@ async def test_an_offline_receiver_gets_its_messages_when_it_comes_back(
         assert [payload(await b.pop("msgbus.test.later")) for _ in range(100)] == [b"%d" % n for n in range(100)]
 
 
-@BOTH
-@pytest.mark.parametrize("how", ["stop", "kill"])
+@pytest.mark.parametrize(
+    ("how", "protocols"), [("stop", RMB2), ("kill", RMB1), ("kill", RMB2)], ids=["stop", "kill-rmb.1", "kill-rmb.2"]
+)
 async def test_a_relay_restart_in_the_middle_loses_nothing(
     tmp_path: Path, how: str, protocols: tuple[str, ...]
 ) -> None:
@@ -155,22 +155,15 @@ async def test_a_killed_receiver_loses_nothing_and_doubles_nothing(tmp_path: Pat
         assert await b.redis.llen("msgbus.test.echo") == 0
 
 
-@pytest.mark.parametrize("size", [64 * 1024, 4 * 1024 * 1024])
-async def test_large_payloads_cross(tmp_path: Path, size: int) -> None:
-    """Every byte arrives, both ways."""
+async def test_large_payloads_cross_and_larger_ones_get_a_clear_error(tmp_path: Path) -> None:
+    """Every byte arrives, both ways; beyond the limit code 413 with both sizes; then the next request is served."""
     async with network(tmp_path, SR25519, ED25519) as net:
         a, b = net.sites
         b.serve("test.echo")
-        data = os.urandom(size)
-        await a.push(b.twin, dat=base64.b64encode(data).decode())
-        assert payload(await a.pop()) == data
-
-
-async def test_a_payload_over_the_limit_gets_a_clear_error(tmp_path: Path) -> None:
-    """Too large to carry: code 413 with both sizes; the next request is served."""
-    async with network(tmp_path, SR25519, SR25519) as net:
-        a, b = net.sites
-        b.serve("test.echo")
+        for size in (64 * 1024, 4 * 1024 * 1024):
+            data = os.urandom(size)
+            await a.push(b.twin, dat=base64.b64encode(data).decode())
+            assert payload(await a.pop()) == data
         await a.push(b.twin, dat=base64.b64encode(bytes(16 * 1024 * 1024 + 1)).decode())
         error = (await a.pop())["err"]
         assert error["code"] == 413

@@ -138,8 +138,9 @@ async def test_gateways_meet_over_a_relay(chain: str, tmp_path: Path) -> None:
 
 
 def _gateway(somebody: Somebody, relay: RelayProgram, folder: Path) -> Any:
-    """A connected gateway in somebody's name, as an asynchronous context of a `Site`."""
-    flags = ("--substrate", somebody.chain, "--key-type", somebody.key_type)
+    """A connected gateway in somebody's name, as an asynchronous context of a `Site`; its first node is dead."""
+    nobody = "ws://127.0.0.1:1"
+    flags = ("--substrate", nobody, "--substrate", somebody.chain, "--key-type", somebody.key_type)
     place: Any = site(folder, [relay.url], *flags, secret=somebody.secret)
     return place
 
