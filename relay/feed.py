@@ -58,6 +58,9 @@ class Feed:
         """The newest entry that was queued or taken."""
         self._paged: EntryId = START
         """The newest entry that came by a page and may still be offered, late. `START` when none can be."""
+        self._before: EntryId = START
+        """The newest entry that was known at a rewind. What is offered late up to here was taken and deleted, or has an
+        old id and is new: only the mailbox can tell."""
         self._aside: deque[Entry] | None = None
         """Entries offered while a page travels; `None` when none travels, or when they became too many."""
         self._aside_bytes = 0
@@ -92,7 +95,12 @@ class Feed:
         if not self._live:
             self._put_aside(entry)
             return
-        self._paged = START  # answers come in order: whatever was appended before the last page has been offered by now
+        if entry.id <= self._before:
+            self._live = False
+            self._stirred.set()
+            return
+        # Answers come in order: whatever was appended before the last page, or a rewind, has been offered by now.
+        self._paged = self._before = START
         if self._has_room(entry):
             self._enqueue(entry)
         else:
@@ -116,6 +124,7 @@ class Feed:
         self._queued_bytes = 0
         self._live = False
         self._rewound = True
+        self._before = max(self._before, self._known)
         self._known = self._paged = START
         self._skip = frozenset(self._taken)
         self._stirred.set()

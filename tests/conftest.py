@@ -1,5 +1,6 @@
 """Settings of Hypothesis, and how many tests run side by side; README.md here says how a failure is replayed."""
 
+import gc
 import os
 
 import pytest
@@ -12,5 +13,11 @@ settings.load_profile("rmb")
 
 
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
-    """`-n auto`: one worker more than cores, because many tests wait for processes of their own."""
-    return (os.cpu_count() or 1) + 1
+    """`-n auto`: two workers more than cores, because many tests wait for processes of their own."""
+    return (os.cpu_count() or 1) + 2
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Thousands of collected tests live to the end: the garbage collector need not look at them again and again."""
+    gc.collect()
+    gc.freeze()

@@ -217,6 +217,9 @@ ACTIONS = st.lists(
 @settings(max_examples=300, deadline=None)
 @given(ACTIONS)
 @example(["take", "append", "execute", "append", "answer", "answer", "return", "take"])
+@example(["append", "take", "execute", "return", "take", "delete", "tell"])
+@example(["append", "take", "execute", "return", "take", "delete", "forget", "tell"])
+@example(["append", "take", "execute", "return", "take", "delete", "forget", "tell", "execute", "return", "answer"])
 @example(["append"] * 8 + ["take", "execute", "answer", "return", "tell", "take", "execute", "return"])
 def test_whatever_happens_each_entry_comes_once(actions: list[str]) -> None:
     """Appends, late answers, slow reads, deletes and other processes in any order: each entry comes exactly once."""
