@@ -4,7 +4,9 @@ Beside the reader (frames go to the intake, pongs to the heartbeat) run the writ
 the replier (envelopes for this connection alone). See `signed_in` for what it shares with rmb.2.
 
 An entry leaves the mailbox only when a pong proves that the client has read it; see `heartbeat`. What was written and
-not confirmed when the link breaks is delivered again.
+not confirmed when the link breaks is delivered again. The other way round a ping of the client is answered when what
+came before it is stored, so that a gateway of ours, which sends again what no pong confirms, loses nothing when the
+relay is killed. Other clients get their pongs a moment later, no more.
 """
 
 import asyncio
@@ -20,6 +22,7 @@ from relay.signed_in import SignedIn, Spawn
 from relay.tasks import end as end_tasks
 from rmb_peer.logs import event, get_logger
 from rmb_peer.protocol.errors import InvalidPayloadData
+from rmb_peer.protocol.held_pongs import HeldPongs
 
 UNCONFIRMED_MAX = 4096
 """Entries written and not confirmed, beyond which nothing more is written; a guess: well below what a mailbox holds,
@@ -40,6 +43,10 @@ REPLIES_BYTES_MAX = 1024 * 1024
 REPLIES_HELD_MAX = 16_384
 """Errors about a failing store come later than what they are about; this many are held. A guess: about 4 MB."""
 
+PONG_HELD_S_MAX = 30.0
+"""A ping is answered after this time all the same: clients give a connection up after 40 s (spec rmb 5.7). Only a
+registry that is away makes an envelope wait for so long."""
+
 REFUSED_AS_NO_ENVELOPE = "no_envelope"
 _LOG = get_logger("relay")
 
@@ -54,6 +61,8 @@ class Connection(SignedIn):
         self._replies_bytes = 0
         self._replies_in = asyncio.Event()
         self._replies_out = asyncio.Event()
+        self._pongs = HeldPongs()
+        self._pong_soon = asyncio.Event()
 
     @property
     def _unconfirmed(self) -> int:
@@ -66,8 +75,8 @@ class Connection(SignedIn):
         return self._sessions.register(self._owner, self._feed, self._superseded)
 
     def _begin(self, spawn: Spawn) -> Sequence[Coroutine[None, None, None]]:
-        self._intake = Intake(self._owner, self._exchange, self._reply, spawn)
-        return [self._write(), self._write_replies()]
+        self._intake = Intake(self._owner, self._exchange, self._reply, spawn, self._dealt_with)
+        return [self._write(), self._write_replies(), self._write_pongs()]
 
     # --- reading ------------------------------------------------------------------------------------------------------
 
@@ -88,6 +97,24 @@ class Connection(SignedIn):
     async def _late_frame(self, data: bytes) -> None:
         await self._intake.room()
         self._frame(data)
+
+    async def _answer_ping(self, payload: bytes) -> None:
+        before = self._intake.frames
+        self._pongs.pinged(before, payload)
+        if self._pongs.answerable():
+            await self._send_pongs()
+        else:
+            self._loop.call_later(PONG_HELD_S_MAX, self._hold_no_longer, before)
+
+    def _dealt_with(self, number: int) -> None:
+        self._pongs.dealt_with(number)
+        if self._pongs.answerable():
+            self._pong_soon.set()
+
+    def _hold_no_longer(self, messages: int) -> None:
+        self._pongs.hold_no_longer(messages)
+        if self._pongs.answerable():
+            self._pong_soon.set()
 
     def _on_pong(self, payload: bytes) -> None:
         confirmed = self._heartbeat.pong(payload)
@@ -151,6 +178,16 @@ class Connection(SignedIn):
                 self._replies_out.set()
             self._replies_in.clear()
             await self._replies_in.wait()
+
+    async def _write_pongs(self) -> None:
+        while True:
+            self._pong_soon.clear()
+            await self._send_pongs()
+            await self._pong_soon.wait()
+
+    async def _send_pongs(self) -> None:
+        for payload in self._pongs.take_answerable():
+            await self._pong(payload)
 
     async def _replies_room(self) -> None:
         while len(self._replies) >= REPLIES_MAX or self._replies_bytes >= REPLIES_BYTES_MAX:

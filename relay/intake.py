@@ -16,8 +16,12 @@ from rmb_peer.protocol.lifetime import ERROR_LIFETIME_S
 __all__ = ["Exchange", "Intake"]
 
 
-class Intake(Routing[None]):
-    """The frames of one session."""
+class Intake(Routing[int]):
+    """The frames of one session. A ticket is the number of a frame, from 1.
+
+    Attributes:
+        frames: how many came.
+    """
 
     def __init__(
         self,
@@ -25,6 +29,7 @@ class Intake(Routing[None]):
         exchange: Exchange,
         reply: Callable[[bytes], None],
         spawn: Callable[[Coroutine[None, None, None]], object],
+        dealt_with: Callable[[int], None],
     ) -> None:
         """Start for a session that has just signed in.
 
@@ -33,9 +38,13 @@ class Intake(Routing[None]):
             exchange: what all sessions share.
             reply: sends an envelope to this very connection, without any mailbox.
             spawn: runs a look-up, which has to end even if the connection ends first.
+            dealt_with: hears, once for each frame that is an envelope, that a killed relay would not lose it any more:
+                it is stored, or it will not be and its sender is being told.
         """
         super().__init__(owner, exchange, spawn)
+        self.frames = 0
         self._reply = reply
+        self._dealt_with = dealt_with
 
     def frame(self, data: bytes) -> None:
         """Take one binary frame.
@@ -43,27 +52,33 @@ class Intake(Routing[None]):
         Raises:
             InvalidPayloadData: it is no envelope; the connection has to end (step 2).
         """
-        self._take(parse_envelope(data), data, None, self._exchange.now_s())
+        envelope = parse_envelope(data)
+        self.frames += 1
+        self._take(envelope, data, self.frames, self._exchange.now_s())
 
-    def _pong(self, envelope: Envelope, ticket: None) -> None:
+    def _pong(self, envelope: Envelope, ticket: int) -> None:
         self._reply(turn_ping(envelope).SerializeToString())  # to this session and nobody else (spec rmb 6.5)
+        self._dealt_with(ticket)
 
-    def _stored(self, ticket: None) -> None:
-        """Nobody is told."""
+    def _stored(self, ticket: int) -> None:
+        self._dealt_with(ticket)
 
-    def _refuse(self, envelope: Envelope, refusal: Refusal, ticket: None) -> None:
+    def _refuse(self, envelope: Envelope, refusal: Refusal, ticket: int) -> None:
         """Tell the requester; only requests are answered (spec rmb 6.3)."""
         log_routed(envelope, "refused", refusal.text)
         self._exchange.metrics.refusals[refusal.reason] += 1
         if envelope.WhichOneof("message") != "request":
+            self._dealt_with(ticket)
             return
         error = relay_error(envelope.uid, refusal.text, int(self._exchange.now_s()), self._owner).SerializeToString()
         if refusal.reason == STORE_FAILED:
             self._reply(error)  # the store is what fails; the connection may still stand
+            self._dealt_with(ticket)
             return
 
         def on_stored(stored: "asyncio.Future[Receipt]") -> None:
             if stored.cancelled() or stored.exception() is not None:
                 self._reply(error)
+            self._dealt_with(ticket)
 
         self._delivery.deliver(self._owner, error, ERROR_LIFETIME_S).add_done_callback(on_stored)

@@ -254,6 +254,10 @@ class SignedIn(ABC):
                 return
 
     async def _answer_ping(self, payload: bytes) -> None:
+        """A ping came."""
+        await self._pong(payload)
+
+    async def _pong(self, payload: bytes) -> None:
         try:
             await self._socket.pong(payload)
         except ConnectionError:

@@ -1,8 +1,9 @@
-"""When a ping of the relay may be answered: once every message that came before it has been dealt with.
+"""When a ping may be answered: once every message that came before it has been dealt with.
 
-A relay of ours forgets what it delivered when a ping that it sent afterwards is answered (`heartbeat`). Answered at
-once, as WebSocket libraries do, the pong says "read from the socket"; a gateway that is killed then loses what it had
-read. Held back until the messages are in the lists of the local programs, it says "safe". Other relays do not mind.
+A relay of ours forgets what it delivered when a ping that it sent afterwards is answered (`heartbeat`), and a gateway
+of ours what it sent. Answered at once, as WebSocket libraries do, the pong says "read from the socket"; whoever is
+killed then loses what it had read. Held back until the messages are in the lists of the local programs, or in
+mailboxes, it says "safe". Other programs do not mind.
 
 Pure: the driver reports messages and pings in the order in which they came, and sends the pongs.
 """
@@ -20,6 +21,7 @@ class HeldPongs:
         """Begin with a connection that was just made."""
         self._done_up_to = 0
         self._done_beyond: set[int] = set()
+        self._held_up_to = 0
         self._pings: deque[tuple[int, bytes]] = deque(maxlen=PINGS_HELD_MAX)
 
     def pinged(self, messages_before: int, payload: bytes) -> None:
@@ -33,9 +35,13 @@ class HeldPongs:
             self._done_up_to += 1
             self._done_beyond.remove(self._done_up_to)
 
+    def hold_no_longer(self, messages_before: int) -> None:
+        """Answer pings that came after so many messages, or fewer, whatever has become of those."""
+        self._held_up_to = max(self._held_up_to, messages_before)
+
     def answerable(self) -> bool:
         """Whether `take_answerable` would return anything."""
-        return bool(self._pings) and self._pings[0][0] <= self._done_up_to
+        return bool(self._pings) and self._pings[0][0] <= max(self._done_up_to, self._held_up_to)
 
     def take_answerable(self) -> list[bytes]:
         """The payloads of the pings that may be answered now, oldest first; each is returned once."""

@@ -25,6 +25,19 @@ def test_a_ping_waits_for_the_messages_before_it() -> None:
     assert pongs.take_answerable() == [b"1"]
 
 
+def test_a_ping_that_waited_for_too_long_is_answered() -> None:
+    """And none that came later."""
+    pongs = HeldPongs()
+    pongs.pinged(1, b"1")
+    pongs.pinged(2, b"2")
+    pongs.hold_no_longer(1)
+    assert pongs.take_answerable() == [b"1"]
+    pongs.dealt_with(1)
+    assert not pongs.answerable()
+    pongs.dealt_with(2)
+    assert pongs.take_answerable() == [b"2"]
+
+
 def test_a_flood_of_pings_is_bounded() -> None:
     """Only the latest are kept and answered (RFC 6455, 5.5.3)."""
     pongs = HeldPongs()

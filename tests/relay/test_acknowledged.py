@@ -110,6 +110,7 @@ async def test_the_backlog_comes_first(bed: TestBed) -> None:
             await a.send(*(request(7, 9, uid) for uid in uids[-50:]))
             assert await b.receive_uids(len(uids)) == uids
             await until(lambda: is_empty(bed, "9"))
+            await b.warm()
             direct = bed.app.metrics.direct
             await a.send(request(7, 9, "last"))
             assert await a.outcome("last") == IS_AT_PEER

@@ -47,6 +47,22 @@ async def test_step1_websocket_pings_are_answered(bed: TestBed) -> None:
         await asyncio.wait_for(await client.ping(b"are you there"), PATIENCE_S)
 
 
+async def test_a_websocket_ping_is_answered_when_what_came_before_is_stored(bed: TestBed) -> None:
+    """So a gateway that sends again what no pong confirms loses nothing when the relay is killed."""
+    async with bed.client(7) as client:
+        await bed.store.client_pause(60_000, all=False)  # writes wait; reads do not
+        try:
+            await send(client, request(7, 9))
+            pong = asyncio.ensure_future(await client.ping(b"is it safe?"))
+            await send(client, ping_of("7"))
+            assert (await receive(client)).WhichOneof("message") == "pong"
+            assert not pong.done()
+        finally:
+            await bed.store.client_unpause()
+        await asyncio.wait_for(pong, PATIENCE_S)
+        assert len(await bed.waiting("9")) == 1
+
+
 @pytest.mark.parametrize("data", [b"\xff", b"no envelope", b"\x0a\x05abc", b"\x0a\x02\xff\xfe"])
 async def test_c8_step2_a_malformed_frame_ends_the_connection_and_its_registration(bed: TestBed, data: bytes) -> None:
     """No error envelope, and the identity is offline at once, so that fail-fast does not lie (10.4)."""

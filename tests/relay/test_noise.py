@@ -82,15 +82,19 @@ def test_any_frame_of_a_client(data: list[bytes], limited: bool) -> None:
         limiter.connect(7)
         shared = exchange(limiter if limited else None)
         replies: list[bytes] = []
+        dealt_with: list[int] = []
         async with asyncio.TaskGroup() as tasks:
             spawn: Callable[[Coroutine[None, None, None]], object] = tasks.create_task
-            intake = Intake(Address(7), shared, replies.append, spawn)
+            intake = Intake(Address(7), shared, replies.append, spawn, dealt_with.append)
             for frame in data:
                 try:
                     intake.frame(frame)
                 except InvalidPayloadData:
                     continue
                 await asyncio.wait_for(intake.room(), 5)
+        while len(dealt_with) < intake.frames:
+            await asyncio.sleep(0)
+        assert sorted(dealt_with) == list(range(1, intake.frames + 1))
         for reply in replies:
             assert parse_envelope(reply).WhichOneof("message") in ("pong", "error")
 
