@@ -210,6 +210,7 @@ class Slot:
                 async with asyncio.timeout(ANSWER_S_MAX):
                     ended = await self._end(keys=names, args=values)
             except AWAY as error:
+                self._own_id = None  # the next connection has another one
                 if self._aborting.is_set():
                     # It stays in our lease list, and goes back to its queue when our heartbeat is gone.
                     event(_LOG, logging.ERROR, "stopped before an answer could be pushed", reason=str(error))

@@ -15,7 +15,7 @@ from redis.asyncio import Redis
 
 from rmb_peer.embedded.valkey import EmbeddedValkey
 from rmb_peer.local import keys
-from rmb_peer.sdk import Payload, Request, Service, ServiceError
+from rmb_peer.sdk import Payload, Request, Service, ServiceError, leasing
 from rmb_peer.sdk.handling import COMMANDS_MAX, CONCURRENCY_MAX
 from tests.support.requests import answered, entry, value
 from tests.support.schemas import faults
@@ -241,8 +241,9 @@ async def test_an_entry_whose_arrival_was_not_heard_of_is_worked_on(redis_url: s
         assert value(await answered(redis)) == "unheard"
 
 
-async def test_redis_may_restart(tmp_path: Path) -> None:
-    """An answer that was made meanwhile is pushed afterwards, once."""
+async def test_redis_may_restart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An answer that was made meanwhile is pushed afterwards, once; a stop still wakes the workers."""
+    monkeypatch.setattr(leasing, "TAKE_S_MAX", 10_000)  # a worker that nobody wakes waits for so long
     server = await EmbeddedValkey.start(tmp_path, port=0, fsync="always")
     port = server.port
     service = Service(server.url)
