@@ -12,12 +12,12 @@ from rmb_peer.protocol.envelope import FAIL_FAST, Envelope
 from rmb_peer.protocol.errors import RmbError
 from rmb_peer.sender import Draft, Sender
 
-PROBE_S_MAX = 10.0
+PROBE_S_MAX = 5.0
 """Longest wait for the answer; a guess. Also the request's lifetime."""
 
-PROBE_EVERY_S = 10.0
+PROBE_EVERY_S = 5.0
 """A result is repeated for this long instead of sending another probe: what a prober asks must not become load. A
-guess, as often as orchestrators ask."""
+guess, twice as often as orchestrators ask."""
 
 PROBE_UID_PREFIX = "rmb-probe-"
 
