@@ -1,4 +1,4 @@
-"""The stand-in node, seen through unmodified substrate-interface: what other tests of the chain may rely on."""
+"""The stand-in node, seen through substrate-interface: what other tests of the chain may rely on."""
 
 import asyncio
 import json
@@ -13,6 +13,7 @@ from substrateinterface.exceptions import SubstrateRequestException
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed
 
+from rmb_peer.registry.tfchain.metadata import RememberingInterface
 from tests.support.chain import (
     TFT_UNITS,
     Delay,
@@ -49,11 +50,16 @@ async def node() -> AsyncIterator[StandIn]:
         yield node
 
 
-async def talk(node: StandIn, act: Callable[[SubstrateInterface], T]) -> T:
-    """Run something with the library connected, in a thread, since it blocks."""
+async def talk(
+    node: StandIn, act: Callable[[SubstrateInterface], T], library: type[SubstrateInterface] = RememberingInterface
+) -> T:
+    """Run something with the library connected, in a thread, since it blocks.
+
+    As a rule it remembers decoded metadata, which differs from the unmodified library in nothing but time.
+    """
 
     def run() -> T:
-        with closing(SubstrateInterface(node.url, ws_options={"timeout": TIMEOUT_S})) as substrate:
+        with closing(library(node.url, ws_options={"timeout": TIMEOUT_S})) as substrate:
             return act(substrate)
 
     return await asyncio.to_thread(run)
@@ -101,7 +107,7 @@ async def test_accept_create_update_and_read(node: StandIn, pair: Keypair) -> No
         assert [term["document_link"] for term in terms] == ["https://example.org/t"]
         assert [key.value for key, _ in substrate.query_map("TfgridModule", "Twins")] == [1]
 
-    await talk(node, story)
+    await talk(node, story, library=SubstrateInterface)
     twin = node.twins[1]
     assert (twin.account, twin.relay, twin.pk) == (pair.public_key, b"relay.example.com", PK)
     account = node.account(pair.public_key)
