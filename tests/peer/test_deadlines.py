@@ -137,33 +137,21 @@ async def test_an_answer_after_the_error_is_dropped() -> None:
         assert not a.memory.lists["my-ret"]
 
 
-@pytest.mark.parametrize("expired_first", [False, True])
-async def test_expired_counts_only_while_nothing_else_has_come(expired_first: bool) -> None:
-    """A repeat may expire on its way while the first copy is answered: one ending, whichever comes first."""
+@pytest.mark.parametrize("error", [{"code": 102, "message": "request has expired"}, {"code": 429, "message": "full"}])
+@pytest.mark.parametrize("error_first", [False, True])
+async def test_what_concerns_a_copy_counts_only_while_nothing_else_has_come(
+    error: dict[str, Any], error_first: bool
+) -> None:
+    """One copy may expire or find a full list while another is answered: one ending, whichever comes first."""
     async with scripted_relay() as relay, two_nodes(relay.url) as (a, b):
         a.request(b.twin.id)
         request = await b.popped("msgbus.test.echo")
-        expired: dict[str, Any] = {"err": {"code": 102, "message": "request has expired"}, "dat": ""}
+        failed: dict[str, Any] = {"err": error, "dat": ""}
         nothing: dict[str, Any] = {}
-        for changes in (expired, nothing) if expired_first else (nothing, expired):
+        for changes in (failed, nothing) if error_first else (nothing, failed):
             b.respond(request, **changes)
         await a.until(lambda: a.downstream.counts.total() == 2)
-        assert ((await a.popped("my-ret"))["err"] is not None) == expired_first
-        assert not a.memory.lists["my-ret"]
-
-
-@pytest.mark.parametrize("refused_first", [False, True])
-async def test_a_full_list_counts_only_while_nothing_else_has_come(refused_first: bool) -> None:
-    """A repeat may find room where its first copy found none: one ending, whichever comes first."""
-    async with scripted_relay() as relay, two_nodes(relay.url) as (a, b):
-        a.request(b.twin.id)
-        request = await b.popped("msgbus.test.echo")
-        full: dict[str, Any] = {"err": {"code": 429, "message": "queue is full"}, "dat": ""}
-        nothing: dict[str, Any] = {}
-        for changes in (full, nothing) if refused_first else (nothing, full):
-            b.respond(request, **changes)
-        await a.until(lambda: a.downstream.counts.total() == 2)
-        assert ((await a.popped("my-ret"))["err"] is not None) == refused_first
+        assert ((await a.popped("my-ret"))["err"] is not None) == error_first
         assert not a.memory.lists["my-ret"]
 
 
