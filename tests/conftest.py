@@ -13,8 +13,8 @@ settings.load_profile("rmb")
 
 
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
-    """`-n auto`: one worker more than cores, because many tests wait for processes of their own."""
-    return (os.cpu_count() or 1) + 1
+    """`-n auto`: two workers more than cores, because many tests wait for processes of their own."""
+    return (os.cpu_count() or 1) + 2
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
