@@ -22,7 +22,7 @@ from relay.signed_in import SignedIn, Spawn
 from relay.tasks import end as end_tasks
 from rmb_peer.logs import event, get_logger
 from rmb_peer.protocol.errors import InvalidPayloadData
-from rmb_peer.protocol.held_pongs import HeldPongs
+from rmb_peer.protocol.held_pongs import PINGS_HELD_MAX, HeldPongs
 
 UNCONFIRMED_MAX = 4096
 """Entries written and not confirmed, beyond which nothing more is written; a guess: well below what a mailbox holds,
@@ -63,6 +63,8 @@ class Connection(SignedIn):
         self._replies_out = asyncio.Event()
         self._pongs = HeldPongs()
         self._pong_soon = asyncio.Event()
+        self._holds: deque[asyncio.TimerHandle] = deque()
+        """As many as pings may be held: a client that floods us with pings must not cost a timer for each."""
 
     @property
     def _unconfirmed(self) -> int:
@@ -70,6 +72,8 @@ class Connection(SignedIn):
 
     def _left(self) -> None:
         """What was not confirmed is still in the mailbox."""
+        while self._holds:
+            self._holds.popleft().cancel()
 
     def _register(self) -> Session:
         return self._sessions.register(self._owner, self._feed, self._superseded)
@@ -103,8 +107,10 @@ class Connection(SignedIn):
         self._pongs.pinged(before, payload)
         if self._pongs.answerable():
             await self._send_pongs()
-        else:
-            self._loop.call_later(PONG_HELD_S_MAX, self._hold_no_longer, before)
+            return
+        if len(self._holds) == PINGS_HELD_MAX:
+            self._holds.popleft().cancel()
+        self._holds.append(self._loop.call_later(PONG_HELD_S_MAX, self._hold_no_longer, before))
 
     def _dealt_with(self, number: int) -> None:
         self._pongs.dealt_with(number)

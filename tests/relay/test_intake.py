@@ -11,6 +11,7 @@ from relay.config import RateLimit
 from relay.mailboxes import ENTRIES_MAX
 from relay.switch import SESSION_CHARS_MAX
 from rmb_peer.protocol.envelope import Envelope, parse_envelope
+from rmb_peer.protocol.held_pongs import PINGS_HELD_MAX
 from tests.support.relay import (
     PATIENCE_S,
     Directory,
@@ -61,6 +62,21 @@ async def test_a_websocket_ping_is_answered_when_what_came_before_is_stored(bed:
             await bed.store.client_unpause()
         await asyncio.wait_for(pong, PATIENCE_S)
         assert len(await bed.waiting("9")) == 1
+
+
+async def test_a_flood_of_websocket_pings_that_have_to_wait(bed: TestBed) -> None:
+    """The latest is answered, which is enough for all (RFC 6455, 5.5.3)."""
+    async with bed.client(7) as client:
+        await bed.store.client_pause(60_000, all=False)
+        try:
+            await send(client, request(7, 9))
+            for number in range(10 * PINGS_HELD_MAX):
+                last = await client.ping(b"%d" % number)
+            await send(client, ping_of("7"))
+            assert (await receive(client)).WhichOneof("message") == "pong"
+        finally:
+            await bed.store.client_unpause()
+        await asyncio.wait_for(last, PATIENCE_S)
 
 
 @pytest.mark.parametrize("data", [b"\xff", b"no envelope", b"\x0a\x05abc", b"\x0a\x02\xff\xfe"])
