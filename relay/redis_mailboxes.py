@@ -20,6 +20,7 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError, ResponseError
 
 from relay.batcher import Batcher
+from relay.keys import mailbox_key
 from relay.mailboxes import (
     APPEND_S_MAX,
     ENTRIES_MAX,
@@ -38,7 +39,6 @@ from relay.tasks import end
 from rmb_peer.logs import event, get_logger
 from rmb_peer.protocol.address import Address
 
-KEY_PREFIX = "stream:"
 FIELD = b"_"
 
 RETRY_S_FIRST = 0.05
@@ -124,11 +124,6 @@ class _Delete:
     ids: tuple[EntryId, ...]
 
 
-def key_of(owner: Address) -> str:
-    """The stream of a session; an absent and an empty session id give different keys (spec rmb 1)."""
-    return f"{KEY_PREFIX}{owner}"
-
-
 class RedisMailboxes:
     """`Mailboxes` on a Redis or Valkey server. Run `run` as a task."""
 
@@ -212,7 +207,7 @@ class RedisMailboxes:
         arguments: list[str | int] = [_id_text(after), PAGE_ENTRIES_MAX, PAGE_BYTES_MAX]
         try:
             async with self._reads:
-                complete, raw = await self._read_script(keys=[key_of(owner)], args=arguments)
+                complete, raw = await self._read_script(keys=[mailbox_key(owner)], args=arguments)
         except (RedisError, OSError) as error:
             return _failed(error)
         entries, poison = [], []
@@ -255,13 +250,19 @@ class RedisMailboxes:
         self._closing.set()
 
     def _discard(self, owner: Address, poison: list[EntryId]) -> None:
-        event(_LOG, logging.WARNING, "entries without exactly one field deleted", key=key_of(owner), count=len(poison))
+        event(
+            _LOG,
+            logging.WARNING,
+            "entries without exactly one field deleted",
+            key=mailbox_key(owner),
+            count=len(poison),
+        )
         self.delete(owner, poison)
         self._on_poison(len(poison))
 
     async def _append_batch(self, batch: Sequence[_Append]) -> list[Receipt | Exception]:
         self._batch_number += 1
-        keys = [self._marker, *(key_of(item.owner) for item in batch)]
+        keys = [self._marker, *(mailbox_key(item.owner) for item in batch)]
         arguments: list[Any] = [self._batch_number, ENTRIES_MAX, _MARKER_S]
         for item in batch:
             arguments += (item.data, item.lifetime_s)
@@ -276,7 +277,7 @@ class RedisMailboxes:
         async def send() -> list[Any]:
             pipeline = self._client.pipeline(transaction=False)
             for item in batch:
-                pipeline.xdel(key_of(item.owner), *map(_id_text, item.ids))
+                pipeline.xdel(mailbox_key(item.owner), *map(_id_text, item.ids))
             return await pipeline.execute(raise_on_error=False)
 
         try:

@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
+from relay.keys import mailbox_key
 from relay.mailboxes import LIFETIME_S, LIFETIME_S_MAX, START, MailboxFailed
-from relay.redis_mailboxes import RedisMailboxes, key_of
+from relay.redis_mailboxes import RedisMailboxes
 from rmb_peer.protocol.address import Address
 from tests.support.mailboxes import redis_mailboxes
 from tests.support.proxy import proxy
@@ -17,7 +18,7 @@ A, B = Address(7), Address(9, "js")
 
 
 async def contents(client: Any, owner: Address) -> list[bytes]:
-    return [fields[b"_"] for _, fields in await client.xrange(key_of(owner))]
+    return [fields[b"_"] for _, fields in await client.xrange(mailbox_key(owner))]
 
 
 @pytest.mark.parametrize(
