@@ -28,6 +28,11 @@ def outbox_key(domain: str) -> str:
     return f"relay.outbox:{{{domain}}}"
 
 
+def lease_key(name: str) -> str:
+    """Who does a kind of work at present: a string that expires."""
+    return f"relay.lease:{{{name}}}"
+
+
 OUTBOXES = "relay.outboxes"
 """The set of relays for which something waits, or waited."""
 
