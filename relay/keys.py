@@ -18,6 +18,58 @@ def stored_key(twin: int) -> str:
     return f"relay.stored:{{{twin}}}"
 
 
+def mailbox_field(owner: Address) -> str:
+    """The field of `stored_key` that counts one mailbox."""
+    return "m" if owner.session is None else f"m:{owner.session}"
+
+
+def owner_of_field(twin: int, field: bytes) -> Address | None:
+    """The mailbox that a field counts; `None` when it counts something else."""
+    kind, colon, session = field.partition(b":")
+    if kind != b"m":
+        return None
+    try:
+        return Address(twin, session.decode() if colon else None)
+    except UnicodeDecodeError:
+        return None
+
+
+def owner_of_mailbox(key: bytes) -> Address | None:
+    """The reverse of `mailbox_key`, for both layouts; `None` when it is no such key."""
+    kind, _, rest = key.partition(b":")
+    twin, colon, session = rest.partition(b":")
+    number = _read_twin(twin[1:-1] if twin.startswith(b"{") and twin.endswith(b"}") else twin)
+    if kind != b"stream" or number is None:
+        return None
+    try:
+        return Address(number, session.decode() if colon else None)
+    except UnicodeDecodeError:
+        return None
+
+
+def twin_of_stored(key: bytes) -> int | None:
+    """The reverse of `stored_key`; `None` when it is no such key."""
+    if not (key.startswith(b"relay.stored:{") and key.endswith(b"}")):
+        return None
+    return _read_twin(key[len(b"relay.stored:{") : -1])
+
+
+def _read_twin(text: bytes) -> int | None:
+    if not (text.isdigit() and len(text) <= 10) or (text.startswith(b"0") and text != b"0"):
+        return None
+    return int(text)
+
+
+def appended_key(process: str) -> str:
+    """The result of the last batch of appends of a process."""
+    return f"relay.appended.{process}"
+
+
+def dropped_key(process: str) -> str:
+    """A list of what was dropped for appends of a process, until it has told the requesters."""
+    return f"relay.dropped.{process}"
+
+
 def presence_key(twin: int) -> str:
     """Where the sessions of a twin are connected: a hash, session to process and generation."""
     return f"relay.presence:{{{twin}}}"
@@ -32,6 +84,9 @@ def lease_key(name: str) -> str:
     """Who does a kind of work at present: a string that expires."""
     return f"relay.lease:{{{name}}}"
 
+
+STORED = "relay.stored"
+"""How much is stored in all: a hash of counts."""
 
 OUTBOXES = "relay.outboxes"
 """The set of relays for which something waits, or waited."""

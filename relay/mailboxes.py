@@ -1,35 +1,58 @@
 """The contract of mailboxes: undelivered envelopes per session, oldest first (spec rmb 6.7).
 
 A mailbox belongs to a session, connected or not. Entries have ids that grow in the order of appending. Reading removes
-nothing: an entry goes when it is deleted, or with the whole mailbox some time after the last append. A full mailbox
-refuses what is new: whoever sent it can be told, while pushing out the oldest would be silent (spec rmb 10.5).
-Implementations: `redis_mailboxes`, `memory_mailboxes`.
+nothing: an entry goes when it is deleted, or with the whole mailbox when none of them can be alive any more. How much
+is kept is bounded, see `retention`. What does not fit is refused, or older entries of the same mailbox are dropped for
+it; either way whoever sent the one that is lost can be told (spec rmb 10.5).
+Implementations: `redis_mailboxes`, `memory_mailboxes`; `expiring` leaves out what has expired.
 
 This module refuses to know who reads, and when an entry may be deleted.
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Literal, Protocol
 
+from relay.retention import RETAIN_AGE_S, RETAIN_COUNT
 from rmb_peer.protocol.address import Address
 from rmb_peer.protocol.errors import LocalError
 
 EntryId = tuple[int, int]
 """Milliseconds and a counter, as Redis numbers stream entries; tuples compare in order of age."""
 
+Limit = Literal["count", "bytes", "twin_count", "twin_bytes", "mailboxes", "store"]
+"""Which of the limits of `retention` an append meets: those of its mailbox, of its twin, of the store."""
+
+OnDropped = Callable[[bytes], None]
+"""Hears of an entry that was dropped for a newer one."""
+
 START: EntryId = (0, 0)
 """Before every entry."""
 
-ENTRIES_MAX = 10_000
-"""Entries of one mailbox; more are refused. Other relays trim to about this number (spec rmb 6.7)."""
+ENTRIES_MAX = RETAIN_COUNT
+"""Entries of one mailbox, unless the operator decides otherwise."""
 
 LIFETIME_S = 3600
-"""A mailbox goes this long after the last append (spec rmb 6.7), unless an envelope in it lives longer."""
+"""A mailbox goes this long after the last append at the earliest (spec rmb 6.7)."""
 
-LIFETIME_S_MAX = 7 * 24 * 3600
-"""No envelope keeps a mailbox for longer. A guess: gateways give half an hour, but senders may write any number."""
+SLACK_S = 900
+"""How much longer than its entries a mailbox lives, so that somebody finds them and tells their senders. A guess:
+several rounds of the janitor."""
+
+LIFETIME_S_MAX = RETAIN_AGE_S
+"""No envelope waits longer, unless the operator decides otherwise."""
+
+LIMITS: dict[Limit, tuple[str, int]] = {
+    "count": ("mailbox is full: {} messages wait", 5),
+    "bytes": ("mailbox is full: at most {} bytes may wait", 5),
+    "twin_count": ("too much waits for this twin: at most {} messages over all its sessions", 30),
+    "twin_bytes": ("too much waits for this twin: at most {} bytes over all its sessions", 30),
+    "mailboxes": ("too much waits for this twin: at most {} of its sessions may have messages waiting", 60),
+    "store": ("this relay is full: at most {} bytes may wait", 60),
+}
+"""What an append may run into: what its sender reads, and the seconds until another try may help. These are guesses: a
+client that reads at all has taken thousands within 5 s; expired messages go within a minute or so."""
 
 APPEND_S_MAX = 20.0
 """How long an append is tried while the store does not answer. A guess: an embedded server is back within a second, one
@@ -47,10 +70,18 @@ class MailboxFailed(LocalError):
 
 
 class MailboxFull(MailboxFailed):
-    """The mailbox holds as many entries as it may."""
+    """There is no room.
 
-    def __init__(self) -> None:
-        super().__init__(f"mailbox is full: {ENTRIES_MAX} messages wait")
+    Attributes:
+        limit: which one was met.
+        retry_after_s: when another try may help.
+    """
+
+    def __init__(self, limit: Limit, value: int) -> None:
+        """Say which limit was met, and how much it allows."""
+        text, self.retry_after_s = LIMITS[limit]
+        super().__init__(f"{text.format(value)}; try again in {self.retry_after_s} s")
+        self.limit = limit
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,16 +123,21 @@ class Page:
 class Mailboxes(Protocol):
     """All mailboxes of one store. Calls may overlap; appends take effect, and are answered, in their order."""
 
-    def append(self, owner: Address, data: bytes, lifetime_s: int) -> "asyncio.Future[Receipt]":
+    def append(
+        self, owner: Address, data: bytes, lifetime_s: int, *, connected: bool = False
+    ) -> "asyncio.Future[Receipt]":
         """Put an envelope into a mailbox. All appends of one turn of the event loop travel together.
 
         Args:
             owner: the session it is for.
             data: the serialised envelope.
-            lifetime_s: how long the envelope lives; the mailbox lives at least as long, up to `LIFETIME_S_MAX`.
+            lifetime_s: how long the envelope lives; the mailbox lives at least as long, up to the longest time that
+                anything is kept.
+            connected: whether the session takes what it is sent. Then only the limits of its own mailbox and of the
+                store count: strangers who fill the other mailboxes of its twin must not cut it off.
 
         Returns:
-            a future, which fails with `MailboxFailed`.
+            a future, which fails with `MailboxFailed`, above all `MailboxFull`.
         """
         ...
 
@@ -123,6 +159,14 @@ class Mailboxes(Protocol):
 
     def delete(self, owner: Address, ids: Sequence[EntryId]) -> "asyncio.Future[None]":
         """Remove entries. This is tried until it succeeds; the future fails only when the store is closed first."""
+        ...
+
+    async def remove(self, owner: Address, ids: Sequence[EntryId]) -> list[EntryId]:
+        """Remove entries, trying once, and tell which of them were there.
+
+        Raises:
+            MailboxFailed: the store does not answer; they may be there or not.
+        """
         ...
 
     async def ping(self) -> None:

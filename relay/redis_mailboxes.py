@@ -5,36 +5,41 @@ shape cannot be delivered; it is deleted when it is met, and counted (spec rmb 1
 
 Appends travel as one call of a script per batch. When the connection breaks before the answer came, nobody knows
 whether the batch was carried out; so the script leaves the number and the result of the last batch behind, and a batch
-that is sent again only reads them.
+that is sent again only reads them. The scripts also count what is stored, see `mailbox_scripts`; what they drop to make
+room they leave in a list for this process, which tells about it, also when the answer was lost.
 
 This module refuses to know who is connected.
 """
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 from redis.asyncio import Redis
 from redis.exceptions import RedisError, ResponseError
 
 from relay.batcher import Batcher
-from relay.keys import mailbox_key
+from relay.keys import STORED, appended_key, dropped_key, mailbox_field, mailbox_key, stored_key
+from relay.mailbox_scripts import APPEND, READ, REMOVE
 from relay.mailboxes import (
     APPEND_S_MAX,
-    ENTRIES_MAX,
     LIFETIME_S,
-    LIFETIME_S_MAX,
     PAGE_BYTES_MAX,
     PAGE_ENTRIES_MAX,
+    SLACK_S,
     Entry,
     EntryId,
+    Limit,
     MailboxFailed,
     MailboxFull,
+    OnDropped,
     Page,
     Receipt,
 )
+from relay.retention import Retention
 from relay.tasks import end
 from rmb_peer.logs import event, get_logger
 from rmb_peer.protocol.address import Address
@@ -67,46 +72,17 @@ PING_S_MAX = 2.0
 CLOSE_S_MAX = 3.0
 """How long closing waits for what is under way; a guess."""
 
+REMOVALS_MAX = 100
+"""Mailboxes in one call that removes: what is removed is read for its size, a client's window of 8 MiB each at most."""
+
+DROPPED_BYTES_MAX = 16 * 1024 * 1024
+"""Dropped by one call that appends; what needs more room is refused. A guess: the largest envelope."""
+
 _MARKER_S = 300
 """Outlives every repetition of a batch."""
 
-_APPEND = """
-local last = redis.call('GET', KEYS[1])
-if last and string.find(last, ARGV[1] .. ' ', 1, true) == 1 then return last end
-local results = {ARGV[1]}
-for i = 2, #KEYS do
-  local data, lifetime = ARGV[2 * i], ARGV[2 * i + 1]
-  local depth, result = redis.pcall('XLEN', KEYS[i]), nil
-  if type(depth) == 'table' then
-    result = depth
-  elseif depth < tonumber(ARGV[2]) then
-    result = redis.pcall('XADD', KEYS[i], 'MAXLEN', '~', ARGV[2], '*', '_', data)
-  end
-  if result == nil then
-    results[i] = 'full'
-  elseif type(result) == 'table' then
-    results[i] = '!' .. string.gsub(result['err'], '%s', '\\t')
-  else
-    results[i] = result .. '-' .. (depth + 1)
-    if redis.call('TTL', KEYS[i]) < tonumber(lifetime) then redis.call('EXPIRE', KEYS[i], lifetime) end
-  end
-end
-local result = table.concat(results, ' ')
-redis.pcall('SET', KEYS[1], result, 'EX', ARGV[3])
-return result
-"""
-
-_READ = """
-local page, size, last = {}, 0, ARGV[1]
-while #page < tonumber(ARGV[2]) and size < tonumber(ARGV[3]) do
-  local found = redis.call('XRANGE', KEYS[1], '(' .. last, '+', 'COUNT', 1)
-  if #found == 0 then return {1, page} end
-  page[#page + 1] = found[1]
-  last = found[1][1]
-  for _, value in ipairs(found[1][2]) do size = size + #value end
-end
-return {0, page}
-"""
+_TOLD_ENTRIES = 100
+"""Dropped entries fetched at once."""
 
 _LOG = get_logger("mailboxes")
 
@@ -115,7 +91,9 @@ _LOG = get_logger("mailboxes")
 class _Append:
     owner: Address
     data: bytes
-    lifetime_s: int
+    expires_at_s: int
+    keep_s: int
+    connected: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +110,10 @@ class RedisMailboxes:
         client: Redis,
         *,
         process: str,
+        retention: Retention | None = None,
         on_poison: Callable[[int], None] = lambda count: None,
+        on_dropped: OnDropped = lambda data: None,
+        now_s: Callable[[], float] = time.time,
         append_s_max: float = APPEND_S_MAX,
         held_bytes_max: int = HELD_BYTES_MAX,
     ) -> None:
@@ -141,16 +122,24 @@ class RedisMailboxes:
         Args:
             client: it must not repeat commands by itself: appends are repeated here, with care.
             process: a name that no other process on this store uses, now or before.
+            retention: how much is kept.
             on_poison: told how many entries were deleted because of their shape.
+            on_dropped: told of each entry that was dropped for a newer one.
+            now_s: Unix seconds.
             append_s_max: see `APPEND_S_MAX`.
             held_bytes_max: see `HELD_BYTES_MAX`.
         """
         self._client = client
-        self._marker = f"relay.appended.{process}"
+        self._process = process
+        self._retention = retention or Retention()
         self._on_poison = on_poison
+        self._on_dropped = on_dropped
+        self._now_s = now_s
         self._append_s_max = append_s_max
-        self._append_script = client.register_script(_APPEND)
-        self._read_script = client.register_script(_READ)
+        self._append_script = client.register_script(APPEND)
+        self._read_script = client.register_script(READ)
+        self._remove_script = client.register_script(REMOVE)
+        self._dropped = asyncio.Event()
         self._batch_number = 0
         self._reads = asyncio.Semaphore(READS_MAX)
         self._closing = asyncio.Event()
@@ -168,7 +157,7 @@ class RedisMailboxes:
             self._delete_batch,
             lambda item: 0,
             _closed,
-            batch_items_max=BATCH_ITEMS_MAX,
+            batch_items_max=REMOVALS_MAX,
             batch_bytes_max=BATCH_BYTES_MAX,
             held_items_max=HELD_ITEMS_MAX,
             held_bytes_max=held_bytes_max,
@@ -177,13 +166,18 @@ class RedisMailboxes:
     async def run(self) -> None:
         """Carry out appends and deletes until `close`."""
         async with asyncio.TaskGroup() as tasks:
-            workers = [tasks.create_task(self._appends.run()), tasks.create_task(self._deletes.run())]
+            work = (self._appends.run(), self._deletes.run(), self._tell_dropped())
+            workers: list[asyncio.Task[None]] = [tasks.create_task(each) for each in work]
             await self._closing.wait()
             await end([*workers, *self._calls])
 
-    def append(self, owner: Address, data: bytes, lifetime_s: int) -> "asyncio.Future[Receipt]":
+    def append(
+        self, owner: Address, data: bytes, lifetime_s: int, *, connected: bool = False
+    ) -> "asyncio.Future[Receipt]":
         """See `Mailboxes.append`."""
-        return self._appends.submit(_Append(owner, data, min(max(lifetime_s, LIFETIME_S), LIFETIME_S_MAX)))
+        lifetime_s = min(lifetime_s, self._retention.age_s)
+        keep_s = max(lifetime_s + SLACK_S, LIFETIME_S)
+        return self._appends.submit(_Append(owner, data, int(self._now_s()) + lifetime_s, keep_s, connected))
 
     def has_room(self) -> bool:
         """See `Mailboxes.has_room`."""
@@ -222,9 +216,20 @@ class RedisMailboxes:
 
     def delete(self, owner: Address, ids: Sequence[EntryId]) -> "asyncio.Future[None]":
         """See `Mailboxes.delete`."""
-        future = self._deletes.submit(_Delete(owner, tuple(ids)))
+        future = self._deletes.submit(_Delete(owner, tuple(sorted(ids))))
         future.add_done_callback(_look_at)
         return future
+
+    async def remove(self, owner: Address, ids: Sequence[EntryId]) -> list[EntryId]:
+        """See `Mailboxes.remove`."""
+        item = _Delete(owner, tuple(sorted(ids)))
+        try:
+            (answer,) = await self._send_removals([item])
+        except (RedisError, OSError) as error:
+            raise _failed(error) from error
+        if answer.startswith(b"!"):
+            raise _refused(answer)
+        return [entry_id for entry_id, flag in zip(item.ids, answer.decode(), strict=True) if flag == "1"]
 
     async def ping(self) -> None:
         """See `Mailboxes.ping`."""
@@ -262,29 +267,70 @@ class RedisMailboxes:
 
     async def _append_batch(self, batch: Sequence[_Append]) -> list[Receipt | Exception]:
         self._batch_number += 1
-        keys = [self._marker, *(mailbox_key(item.owner) for item in batch)]
-        arguments: list[Any] = [self._batch_number, ENTRIES_MAX, _MARKER_S]
+        limits = self._retention
+        keys = [appended_key(self._process), dropped_key(self._process), STORED]
+        arguments: list[Any] = [
+            self._batch_number,
+            _MARKER_S,
+            limits.count,
+            limits.bytes,
+            limits.twin_count,
+            limits.twin_bytes,
+            limits.twin_mailboxes,
+            limits.stored_bytes,
+            int(limits.when_full == "drop-oldest"),
+            DROPPED_BYTES_MAX,
+            int(self._now_s()),
+        ]
         for item in batch:
-            arguments += (item.data, item.lifetime_s)
+            keys += (mailbox_key(item.owner), stored_key(item.owner.twin))
+            arguments += (item.data, item.expires_at_s, item.keep_s, mailbox_field(item.owner), int(item.connected))
         give_up_at = asyncio.get_running_loop().time() + self._append_s_max
         try:
             answer = await self._persist(lambda: self._append_script(keys=keys, args=arguments), give_up_at)
         except (RedisError, OSError) as error:
             return [_failed(error) for _ in batch]
-        return [_read_result(text) for text in answer.split(b" ")[1:]]
+        _, dropped, *results = answer.split(b" ")
+        if dropped != b"0":
+            self._dropped.set()
+        return [self._read_result(text) for text in results]
+
+    def _read_result(self, text: bytes) -> Receipt | Exception:
+        if text.startswith(b"?"):
+            limit = cast(Limit, text[1:].decode())  # the script knows no others
+            return MailboxFull(limit, self._retention.value(limit))
+        if text.startswith(b"!"):
+            return _refused(text)
+        milliseconds, counter, depth = text.split(b"-")
+        return Receipt((int(milliseconds), int(counter)), int(depth))
 
     async def _delete_batch(self, batch: Sequence[_Delete]) -> list[Exception | None]:
-        async def send() -> list[Any]:
-            pipeline = self._client.pipeline(transaction=False)
-            for item in batch:
-                pipeline.xdel(mailbox_key(item.owner), *map(_id_text, item.ids))
-            return await pipeline.execute(raise_on_error=False)
-
         try:
-            answers = await self._persist(send, None)
+            answers = await self._persist(lambda: self._send_removals(batch), None)
         except ResponseError as error:
-            answers = [error for _ in batch]
-        return [_failed(answer) if isinstance(answer, Exception) else None for answer in answers]
+            return [_failed(error) for _ in batch]
+        return [_refused(answer) if answer.startswith(b"!") else None for answer in answers]
+
+    async def _send_removals(self, items: Sequence[_Delete]) -> list[bytes]:
+        keys, arguments = [STORED], list[str | int]()
+        for item in items:
+            keys += (mailbox_key(item.owner), stored_key(item.owner.twin))
+            arguments += (mailbox_field(item.owner), len(item.ids), *map(_id_text, item.ids))
+        answers: list[bytes] = await self._remove_script(keys=keys, args=arguments)
+        return answers
+
+    async def _tell_dropped(self) -> None:
+        """Fetch what was dropped for our appends, and tell about it."""
+        while True:
+            await self._dropped.wait()
+            self._dropped.clear()
+            fetch: Callable[[], Any] = lambda: self._client.lpop(dropped_key(self._process), _TOLD_ENTRIES)  # noqa: E731
+            try:
+                while found := await self._persist(fetch, None):
+                    for data in found:
+                        self._on_dropped(data)
+            except ResponseError as error:
+                event(_LOG, logging.ERROR, "senders of dropped messages are not told", reason=str(error))
 
     async def _persist(self, send: Callable[[], Any], give_up_at: float | None) -> Any:
         """Send until the store answers. An answer that says no is raised at once: asking again will not help."""
@@ -319,13 +365,9 @@ def _look_at(future: "asyncio.Future[None]") -> None:
         event(_LOG, logging.ERROR, "delivered entries could not be deleted", reason=str(error))
 
 
-def _read_result(text: bytes) -> Receipt | Exception:
-    if text == b"full":
-        return MailboxFull()
-    if text.startswith(b"!"):
-        return MailboxFailed("redis error: " + text[1:].decode(errors="replace").replace("\t", " "))
-    milliseconds, counter, depth = text.split(b"-")
-    return Receipt((int(milliseconds), int(counter)), int(depth))
+def _refused(text: bytes) -> MailboxFailed:
+    """What a script says of one item."""
+    return MailboxFailed("redis error: " + text[1:].decode(errors="replace").replace("\t", " "))
 
 
 def _read_id(text: bytes) -> EntryId:

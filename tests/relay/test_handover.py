@@ -31,7 +31,9 @@ class HeldMailboxes(MemoryMailboxes):
         self.queue: list[tuple[Address, bytes, int, asyncio.Future[Receipt]]] = []
         self.hold = True
 
-    def append(self, owner: Address, data: bytes, lifetime_s: int) -> "asyncio.Future[Receipt]":
+    def append(
+        self, owner: Address, data: bytes, lifetime_s: int, *, connected: bool = False
+    ) -> "asyncio.Future[Receipt]":
         future: asyncio.Future[Receipt] = asyncio.get_running_loop().create_future()
         self.queue.append((owner, data, lifetime_s, future))
         if not self.hold:
