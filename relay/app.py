@@ -21,11 +21,15 @@ from redis.backoff import NoBackoff
 
 from relay.config import REGISTRY_HOSTED, REGISTRY_NONE, RelayConfig, default_domains
 from relay.delivery import Delivery
+from relay.dropping import Dropping
 from relay.exchange import Exchange
+from relay.expiring import ExpiringMailboxes, Expiry, Sieve
+from relay.janitor import Janitor
+from relay.lease import Lease
 from relay.limits import WINDOW_S, RateLimiter
 from relay.listening import address_of, listen, local_address_of, raise_open_files
 from relay.lookup import NoTwins
-from relay.mailboxes import MailboxFailed
+from relay.mailboxes import Limit, Mailboxes, MailboxFailed
 from relay.metrics import Metrics
 from relay.redis_mailboxes import RedisMailboxes
 from relay.registry_api import add_registry_routes
@@ -33,9 +37,12 @@ from relay.registry_store import RegistryStore
 from relay.server import Server
 from relay.sessions import Sessions
 from relay.tasks import end as end_tasks
+from relay.telling import Telling
+from relay.upkeep import Upkeep
 from rmb_peer import __version__
 from rmb_peer.embedded.valkey import EmbeddedServerFailed, EmbeddedValkey
 from rmb_peer.logs import event, get_logger
+from rmb_peer.protocol.address import Address
 from rmb_peer.protocol.errors import LocalError
 from rmb_peer.protocol.link.endings import SUBPROTOCOL
 from rmb_peer.protocol.names import normalize_relay
@@ -79,6 +86,7 @@ class RelayApp:
         url: where a client on this machine connects, `ws://host:port`.
         metrics: its counters.
         mailboxes: its store, once it has started.
+        telling: tells requesters what was dropped, once it has started.
     """
 
     def __init__(
@@ -103,6 +111,9 @@ class RelayApp:
         self.url = ""
         self.metrics = Metrics()
         self.mailboxes: RedisMailboxes
+        self.telling: Telling
+        self._dropping: Dropping | None = None
+        self._janitor: Janitor | None = None
 
     async def __aenter__(self) -> Self:
         """Start.
@@ -130,14 +141,18 @@ class RelayApp:
         domains = frozenset(normalize_relay(name) for name in config.domains) or default_domains(port)
         tasks = await stack.enter_async_context(asyncio.TaskGroup())
         store_url = config.redis_url or await self._start_store(stack, tasks)
-        self.mailboxes = mailboxes = await self._open_mailboxes(stack, tasks, store_url)
+        self.mailboxes = stored = await self._open_mailboxes(stack, tasks, store_url)
         app = web.Application(client_max_size=config.message_bytes_max)
         lookup = self._lookup or await self._open_lookup(stack, tasks, store_url, app, domains)
         sessions = Sessions(config.sessions_max)
         self.metrics.sessions = lambda: len(sessions)
         limit = config.rate_limit
+        delivery = Delivery(stored, sessions, self.metrics, entries_max=config.retention.count)
+        self.telling = Telling(delivery, lookup, domains, self.metrics, self._now_s)
+        stack.push_async_callback(self.telling.close)
+        mailboxes = await self._keep_house(stack, tasks, store_url, stored)
         exchange = Exchange(
-            delivery=Delivery(mailboxes, sessions, self.metrics),
+            delivery=delivery,
             lookup=lookup,
             domains=domains,
             limiter=RateLimiter(limit.frames, limit.bytes, 2 * config.sessions_max) if limit else None,
@@ -183,7 +198,11 @@ class RelayApp:
         mailboxes = RedisMailboxes(
             client,
             process=secrets.token_hex(8),
+            retention=self._config.retention,
             on_poison=self._count_poison,
+            on_dropped=self._made_room,
+            on_full=self._full,
+            now_s=self._now_s,
             append_s_max=self._config.store_patience_s,
         )
         try:
@@ -193,6 +212,28 @@ class RelayApp:
         stack.push_async_callback(mailboxes.close)
         tasks.create_task(mailboxes.run())
         return mailboxes
+
+    async def _keep_house(
+        self, stack: AsyncExitStack, tasks: asyncio.TaskGroup, url: str, stored: RedisMailboxes
+    ) -> Mailboxes:
+        """What has waited for too long is left out and dropped, whether anybody reads it or not."""
+        age_s = self._config.retention.age_s
+        self._dropping = Dropping(self.telling, self.metrics, age_s)
+        sieve = Sieve(stored, Expiry(age_s), self._dropping.gone, self._now_s)
+        client = Redis.from_url(url, socket_timeout=None, socket_connect_timeout=STORE_CONNECT_S)
+        stack.push_async_callback(client.aclose)
+        self._janitor = Janitor(Upkeep(client), sieve, Lease(client, "mailboxes"), self.metrics, self._now_s)
+        working = tasks.create_task(self._janitor.run())
+        stack.push_async_callback(end_tasks, [working])
+        return ExpiringMailboxes(stored, sieve)
+
+    def _made_room(self, data: bytes) -> None:
+        if self._dropping is not None:
+            self._dropping.made_room(data)
+
+    def _full(self, owner: Address, limit: Limit) -> None:
+        if self._janitor is not None:
+            self._janitor.is_full(owner, limit)
 
     def _count_poison(self, count: int) -> None:
         self.metrics.poison += count
@@ -266,6 +307,7 @@ class RelayApp:
                 "message_bytes_max": self._config.message_bytes_max,
                 "rate": rate,
                 "sessions_max": self._config.sessions_max,
+                "retention": self._config.retention.well_known(),
             },
             "registry": self._offered_registry(),
             "software": f"rmb-relay {__version__}",

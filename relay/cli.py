@@ -19,6 +19,7 @@ from relay.config import (
     RelayConfig,
 )
 from relay.listening import parse_address
+from relay.retention import add_retention_flags, retention_of
 from rmb_peer import __version__
 from rmb_peer.logs import setup_logging
 from rmb_peer.protocol.envelope import MESSAGE_BYTES_MAX
@@ -95,6 +96,7 @@ def parse_arguments(argv: Sequence[str] | None) -> RelayConfig:
         substrate=tuple(dict.fromkeys(flags.substrate or ())),
         catchup_blocks_max=flags.catchup_threshold,
         message_bytes_max=flags.message_bytes_max,
+        retention=retention_of(flags),
         log_format=flags.log_format,
         debug=flags.debug,
     )
@@ -214,6 +216,7 @@ def build_parser() -> argparse.ArgumentParser:
         help="with --substrate: after an outage, ask for the events of up to this many missed blocks; after a longer "
         "one, ask for each twin again (default: %(default)s)",
     )
+    add_retention_flags(parser, _positive)
     add(
         "--log-format",
         choices=("auto", "json", "text"),

@@ -19,8 +19,19 @@ PACE_S_MAX = 0.02
 class Delivery:
     """The one way into a mailbox."""
 
-    def __init__(self, mailboxes: Mailboxes, sessions: Sessions, metrics: Metrics) -> None:
-        """Join what stores with who is connected."""
+    def __init__(
+        self, mailboxes: Mailboxes, sessions: Sessions, metrics: Metrics, *, entries_max: int = ENTRIES_MAX
+    ) -> None:
+        """Join what stores with who is connected.
+
+        Args:
+            mailboxes: what stores.
+            sessions: who is connected.
+            metrics: counts.
+            entries_max: entries of one mailbox.
+        """
+        self._entries_max = entries_max
+        self._paced_depth = entries_max * PACED_DEPTH // ENTRIES_MAX
         self._mailboxes = mailboxes
         self._sessions = sessions
         self._metrics = metrics
@@ -46,9 +57,9 @@ class Delivery:
         further behind, the more. One that does not keep up even so ends with a full mailbox, and senders are told.
         """
         session = self._sessions.get(owner)
-        if session is None or session.depth <= PACED_DEPTH:
+        if session is None or session.depth <= self._paced_depth:
             return 0.0
-        return PACE_S_MAX * (session.depth - PACED_DEPTH) / (ENTRIES_MAX - PACED_DEPTH)
+        return PACE_S_MAX * (session.depth - self._paced_depth) / (self._entries_max - self._paced_depth)
 
     @property
     def has_room(self) -> bool:
@@ -87,7 +98,7 @@ class Delivery:
 
     def _append(self, owner: Address, data: bytes, lifetime_s: int) -> "asyncio.Future[Receipt]":
         self._under_way[owner] = self._under_way.get(owner, 0) + 1
-        return self._mailboxes.append(owner, data, lifetime_s)
+        return self._mailboxes.append(owner, data, lifetime_s, connected=self.connected(owner))
 
     def _on_appended(self, owner: Address, data: bytes, appended: "asyncio.Future[Receipt]") -> None:
         receipt = self._receipt(owner, data, appended)

@@ -1,6 +1,6 @@
 """Envelopes that waited for too long are not delivered: mailboxes that leave them out, and the rule.
 
-An envelope is worth nothing from the end of its own lifetime on (spec rmb 2.4), or once it has waited for as long as the
+An envelope is worth nothing from the end of its lifetime on (spec rmb 2.4), or once it has waited for as long as the
 operator keeps anything. Whoever reads a mailbox meets such entries; they are removed, which frees their room, and only
 the reader who really removed one tells its sender. What is handed over from memory is not looked at again: it was alive
 a moment before, and receivers check for themselves.
@@ -10,15 +10,11 @@ This module refuses to know where mailboxes are, and how senders are told.
 
 import asyncio
 from collections.abc import Callable, Sequence
-from typing import Literal
 
-from relay.mailboxes import Entry, EntryId, Mailboxes, Page, Receipt
+from relay.mailboxes import Entry, EntryId, Mailboxes, Page, Receipt, Why
 from rmb_peer.protocol.address import Address
 from rmb_peer.protocol.envelope import Envelope, parse_envelope
 from rmb_peer.protocol.errors import InvalidPayloadData
-
-Why = Literal["expired", "age", "cap"]
-"""Why something was dropped: its own lifetime is over, it has waited too long, it had to make room."""
 
 OnGone = Callable[[Envelope, Why], None]
 """Hears of an envelope that was dropped."""

@@ -24,8 +24,14 @@ EntryId = tuple[int, int]
 Limit = Literal["count", "bytes", "twin_count", "twin_bytes", "mailboxes", "store"]
 """Which of the limits of `retention` an append meets: those of its mailbox, of its twin, of the store."""
 
+Why = Literal["expired", "age", "cap"]
+"""Why an entry was dropped: its own lifetime is over, it has waited too long, it had to make room."""
+
 OnDropped = Callable[[bytes], None]
 """Hears of an entry that was dropped for a newer one."""
+
+OnFull = Callable[[Address, Limit], None]
+"""Hears of an envelope that did not fit, and which limit it met."""
 
 START: EntryId = (0, 0)
 """Before every entry."""
@@ -118,6 +124,14 @@ class Page:
     entries: list[Entry]
     last: EntryId
     complete: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """How much is stored."""
+
+    count: int = 0
+    bytes: int = 0
 
 
 class Mailboxes(Protocol):

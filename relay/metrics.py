@@ -11,6 +11,7 @@ from typing import Literal
 
 from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
 
+from relay.mailboxes import Stored, Why
 from rmb_peer.protocol.link.endings import Ending
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -46,6 +47,8 @@ class Metrics:
         confirmations: entries that a client is known to have read.
         poison: mailbox entries deleted because of their shape.
         replies_dropped: answers to a client that could neither be stored nor sent.
+        dropped: envelopes that were dropped after they had been stored, by reason; see `expiring`.
+        stored: how much is stored in all, as of some seconds ago.
         told: errors about what was dropped later, by what became of them; see `telling`.
         cache_hits, cache_misses: destinations that were known, or had to be looked up.
         link_frames_in, link_frames_out: frames of rmb.2.
@@ -73,6 +76,8 @@ class Metrics:
     confirmations: int = 0
     poison: int = 0
     replies_dropped: int = 0
+    dropped: Counter[Why] = field(default_factory=Counter)
+    stored: Stored = field(default_factory=Stored)
     told: Counter[str] = field(default_factory=Counter)
     cache_hits: int = 0
     cache_misses: int = 0
@@ -116,6 +121,11 @@ class Metrics:
         yield "rmb_cache_entries", "gauge", "Twins remembered.", [("", self.cache_entries())]
         yield from self._chain_families(counter)
         yield counter("relay_replies_dropped_total", "Answers neither stored nor sent.", self.replies_dropped)
+        reasons: tuple[Why, ...] = ("expired", "age", "cap")
+        dropped = [(f'reason="{reason}"', self.dropped[reason]) for reason in reasons]
+        yield "relay_dropped_total", "counter", "Stored envelopes that were dropped.", dropped
+        yield "relay_stored_messages", "gauge", "Envelopes in all mailboxes of the store.", [("", self.stored.count)]
+        yield "relay_stored_bytes", "gauge", "Their bytes.", [("", self.stored.bytes)]
         told = [(f'how="{how}"', count) for how, count in sorted(self.told.items())]
         yield "relay_told_total", "counter", "Errors about what was dropped later, by what became of them.", told
         frames = [('direction="in"', self.link_frames_in), ('direction="out"', self.link_frames_out)]

@@ -36,6 +36,7 @@ from relay.mailboxes import (
     MailboxFailed,
     MailboxFull,
     OnDropped,
+    OnFull,
     Page,
     Receipt,
 )
@@ -113,6 +114,7 @@ class RedisMailboxes:
         retention: Retention | None = None,
         on_poison: Callable[[int], None] = lambda count: None,
         on_dropped: OnDropped = lambda data: None,
+        on_full: OnFull = lambda owner, limit: None,
         now_s: Callable[[], float] = time.time,
         append_s_max: float = APPEND_S_MAX,
         held_bytes_max: int = HELD_BYTES_MAX,
@@ -125,6 +127,7 @@ class RedisMailboxes:
             retention: how much is kept.
             on_poison: told how many entries were deleted because of their shape.
             on_dropped: told of each entry that was dropped for a newer one.
+            on_full: told of each envelope that did not fit, with the limit.
             now_s: Unix seconds.
             append_s_max: see `APPEND_S_MAX`.
             held_bytes_max: see `HELD_BYTES_MAX`.
@@ -134,6 +137,7 @@ class RedisMailboxes:
         self._retention = retention or Retention()
         self._on_poison = on_poison
         self._on_dropped = on_dropped
+        self._on_full = on_full
         self._now_s = now_s
         self._append_s_max = append_s_max
         self._append_script = client.register_script(APPEND)
@@ -207,12 +211,12 @@ class RedisMailboxes:
         entries, poison = [], []
         for id_bytes, fields in raw:
             if len(fields) == 2 and fields[0] == FIELD:
-                entries.append(Entry(_read_id(id_bytes), fields[1]))
+                entries.append(Entry(read_id(id_bytes), fields[1]))
             else:
-                poison.append(_read_id(id_bytes))
+                poison.append(read_id(id_bytes))
         if poison:
             self._discard(owner, poison)
-        return Page(entries, _read_id(raw[-1][0]) if raw else after, bool(complete))
+        return Page(entries, read_id(raw[-1][0]) if raw else after, bool(complete))
 
     def delete(self, owner: Address, ids: Sequence[EntryId]) -> "asyncio.Future[None]":
         """See `Mailboxes.delete`."""
@@ -293,11 +297,12 @@ class RedisMailboxes:
         _, dropped, *results = answer.split(b" ")
         if dropped != b"0":
             self._dropped.set()
-        return [self._read_result(text) for text in results]
+        return [self._read_result(item.owner, text) for item, text in zip(batch, results, strict=True)]
 
-    def _read_result(self, text: bytes) -> Receipt | Exception:
+    def _read_result(self, owner: Address, text: bytes) -> Receipt | Exception:
         if text.startswith(b"?"):
             limit = cast(Limit, text[1:].decode())  # the script knows no others
+            self._on_full(owner, limit)
             return MailboxFull(limit, self._retention.value(limit))
         if text.startswith(b"!"):
             return _refused(text)
@@ -370,7 +375,8 @@ def _refused(text: bytes) -> MailboxFailed:
     return MailboxFailed("redis error: " + text[1:].decode(errors="replace").replace("\t", " "))
 
 
-def _read_id(text: bytes) -> EntryId:
+def read_id(text: bytes) -> EntryId:
+    """An id as streams write it."""
     milliseconds, _, counter = text.partition(b"-")
     return int(milliseconds), int(counter)
 

@@ -162,7 +162,7 @@ class Routing(ABC, Generic[Ticket]):
                 log_routed(envelope, how)
                 self._stored(ticket)
             elif isinstance(error, MailboxFull):
-                self._refuse(envelope, mailbox_full(destination, str(error)), ticket)
+                self._refuse(envelope, mailbox_full(destination, str(error), error.retry_after_s * 1000), ticket)
             else:
                 self._refuse(envelope, store_failed(destination, str(error)), ticket)
 

@@ -47,9 +47,6 @@ STORE_FAILED = "store_failed"
 RETRY_STORE_MS = 1000
 """When a store or a registry that does not answer is worth another try; a guess: an embedded one restarts within."""
 
-RETRY_FULL_MS = 5000
-"""When a full mailbox is; a guess: a client that reads at all has taken thousands by then."""
-
 
 def no_envelope(text: str) -> Refusal:
     """Bytes that are no envelope. (In rmb.1 the connection ends; spec rmb 6.3, step 2.)"""
@@ -73,9 +70,9 @@ def store_failed(destination: Address, text: str) -> Refusal:
     return Refusal(STORE_FAILED, routed, retry_after_ms=RETRY_STORE_MS)
 
 
-def mailbox_full(destination: Address, text: str) -> Refusal:
-    """Too much waits for the destination already; the same form of text (spec rmb 10.5)."""
-    return Refusal("mailbox_full", store_failed(destination, text).text, retry_after_ms=RETRY_FULL_MS)
+def mailbox_full(destination: Address, text: str, retry_after_ms: int) -> Refusal:
+    """Too much waits already; the same form of text (spec rmb 10.5)."""
+    return Refusal("mailbox_full", store_failed(destination, text).text, retry_after_ms=retry_after_ms)
 
 
 def foreign(twin: Twin) -> Refusal:

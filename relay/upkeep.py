@@ -1,0 +1,132 @@
+"""What a store of mailboxes needs besides appending and reading: going through all of them, in steps of bounded work.
+
+One step looks at some hundred keys, or reads one page of one mailbox, see `mailbox_scripts`. This module refuses to
+know when any of it is worth doing, and what has expired.
+"""
+
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from redis.asyncio import Redis
+from redis.exceptions import ResponseError
+
+from relay.keys import (
+    STORED,
+    mailbox_field,
+    mailbox_key,
+    owner_of_field,
+    owner_of_mailbox,
+    stored_key,
+    twin_of_stored,
+)
+from relay.mailbox_scripts import CHECK, SET_SUMS, SETTLE, WALK
+from relay.mailboxes import PAGE_BYTES_MAX, PAGE_ENTRIES_MAX, Entry, Stored
+from relay.redis_mailboxes import FIELD, read_id
+from rmb_peer.protocol.address import Address
+
+SCAN_KEYS = 200
+"""Keys that the store looks at in one step; a guess: well under a millisecond."""
+
+CHECK_MAILBOXES = 100
+"""Mailboxes checked by one call of a script; a guess: about a millisecond."""
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One page of a mailbox that is looked through.
+
+    Attributes:
+        entries: of the right shape; reading deletes the others.
+        seen: entries of any shape.
+        ended: nothing is left, or somebody else changed the mailbox and another time is better.
+    """
+
+    entries: list[Entry]
+    seen: int
+    ended: bool
+
+
+class Upkeep:
+    """All mailboxes of a store, with their counters. Every call may raise what redis-py raises."""
+
+    def __init__(self, client: Redis) -> None:
+        """Set up; the client is not owned."""
+        self._client: Any = client  # the types of some commands are missing
+        self._check = client.register_script(CHECK)
+        self._walk = client.register_script(WALK)
+        self._settle = client.register_script(SETTLE)
+        self._set_sums = client.register_script(SET_SUMS)
+
+    async def sums(self) -> Stored:
+        """How much is stored in all, as the scripts count it."""
+        count, size = await self._client.hmget(STORED, "n", "b")
+        return Stored(int(count or 0), int(size or 0))
+
+    async def correct_sums(self, believed: Stored, counted: Stored) -> bool:
+        """Replace the sums, unless anybody has changed them since they were `believed`; whether that was done."""
+        arguments = [believed.count, believed.bytes, counted.count, counted.bytes]
+        return bool(await self._set_sums(keys=[STORED], args=arguments))
+
+    async def twins(self) -> AsyncIterator[tuple[dict[int, set[Address]], Stored]]:
+        """Everything there is, some keys at a time.
+
+        Yields:
+            mailboxes by their twin, those that only the counters know included; and what the counters of some twins add
+            up to, each twin once (or twice when the store rearranges its keys meanwhile).
+        """
+        cursor = 0
+        while True:
+            cursor, keys = await self._client.scan(cursor, count=SCAN_KEYS)
+            found: dict[int, set[Address]] = {}
+            count = size = 0
+            for key in keys:
+                if (owner := owner_of_mailbox(key)) is not None:
+                    found.setdefault(owner.twin, set()).add(owner)
+                elif (twin := twin_of_stored(key)) is not None:
+                    try:
+                        fields = await self._client.hgetall(key)
+                    except ResponseError:
+                        continue  # somebody put something else there; it must not hold up the rest
+                    owners = (owner_of_field(twin, field) for field in fields)
+                    found.setdefault(twin, set()).update(owner for owner in owners if owner is not None)
+                    total = fields.get(b"t", b"0 0 0").split(b" ")
+                    count, size = count + int(total[0]), size + int(total[1])
+            yield found, Stored(count, size)
+            if cursor == 0:
+                return
+
+    async def mailboxes_of(self, twin: int) -> set[Address]:
+        """The mailboxes of a twin that the counters know."""
+        owners = (owner_of_field(twin, field) for field in await self._client.hkeys(stored_key(twin)))
+        return {owner for owner in owners if owner is not None}
+
+    async def check(self, twin: int, owners: Sequence[Address], now_s: int) -> list[Address]:
+        """Correct the counts of some mailboxes of a twin; those that are worth looking through at this second."""
+        due: list[Address] = []
+        for start in range(0, len(owners), CHECK_MAILBOXES):
+            part = owners[start : start + CHECK_MAILBOXES]
+            keys = [STORED, stored_key(twin), *map(mailbox_key, part)]
+            numbers = await self._check(keys=keys, args=[now_s, *map(mailbox_field, part)])
+            due += [part[number - 1] for number in numbers]
+        return due
+
+    async def walk(self, owner: Address, begin_until_s: int | None) -> Step:
+        """The next page of a mailbox that is looked through, and counted anew on the way.
+
+        Args:
+            owner: whose mailbox.
+            begin_until_s: to begin: until this second nobody else needs to; `None` to go on.
+        """
+        begin = "" if begin_until_s is None else str(begin_until_s)
+        arguments: list[str | int] = [mailbox_field(owner), begin, PAGE_ENTRIES_MAX, PAGE_BYTES_MAX]
+        ended, page = await self._walk(keys=self._keys(owner), args=arguments)
+        entries = [Entry(read_id(each), fields[1]) for each, fields in page if len(fields) == 2 and fields[0] == FIELD]
+        return Step(entries, len(page), bool(ended))
+
+    async def settle(self, owner: Address, again_s: int) -> None:
+        """A mailbox was looked through: it need not be before this second."""
+        await self._settle(keys=self._keys(owner), args=[mailbox_field(owner), again_s])
+
+    def _keys(self, owner: Address) -> list[str]:
+        return [STORED, mailbox_key(owner), stored_key(owner.twin)]
