@@ -307,8 +307,8 @@ class RelayApp:
                 "message_bytes_max": self._config.message_bytes_max,
                 "rate": rate,
                 "sessions_max": self._config.sessions_max,
-                "retention": self._config.retention.well_known(),
             },
+            "retention": self._config.retention.well_known(),
             "registry": self._offered_registry(),
             "software": f"rmb-relay {__version__}",
         }

@@ -15,8 +15,23 @@ A script touches keys of the twins it is given, and of the caller: its marker an
 denied when memory is short is allowed to fail; the next script that touches the mailbox corrects what was not counted.
 """
 
+from relay.mailboxes import EntryId
+
+FIELD = b"_"
+"""The one field of an entry; it holds the serialised envelope (spec rmb 6.7)."""
+
+KEEP_LONGER_S = 60
+"""How much longer a stream is made to live than it has to, so that not every append has to say so again; a guess."""
+
+
+def read_id(text: bytes) -> EntryId:
+    """An id as streams write it."""
+    milliseconds, _, counter = text.partition(b"-")
+    return int(milliseconds), int(counter)
+
+
 _COMMON = r"""
-local NEVER, LONGER = 99999999999, 60
+local NEVER, LONGER = 99999999999, <longer>
 local twins, boxes, sums_count, sums_bytes = {}, {}, 0, 0
 
 local function text(number) return string.format('%.0f', number) end
@@ -117,7 +132,7 @@ local function save(sums)
   if sums_count ~= 0 then redis.pcall('HINCRBY', sums, 'n', text(sums_count)) end
   if sums_bytes ~= 0 then redis.pcall('HINCRBY', sums, 'b', text(sums_bytes)) end
 end
-"""
+""".replace("<longer>", str(KEEP_LONGER_S))
 
 APPEND = (
     _COMMON

@@ -23,7 +23,7 @@ from redis.exceptions import RedisError, ResponseError
 
 from relay.batcher import Batcher
 from relay.keys import STORED, appended_key, dropped_key, mailbox_field, mailbox_key, stored_key
-from relay.mailbox_scripts import APPEND, READ, REMOVE
+from relay.mailbox_scripts import APPEND, FIELD, READ, REMOVE, read_id
 from relay.mailboxes import (
     APPEND_S_MAX,
     LIFETIME_S,
@@ -44,8 +44,6 @@ from relay.retention import Retention
 from relay.tasks import end
 from rmb_peer.logs import event, get_logger
 from rmb_peer.protocol.address import Address
-
-FIELD = b"_"
 
 RETRY_S_FIRST = 0.05
 RETRY_S_MAX = 1.0
@@ -373,12 +371,6 @@ def _look_at(future: "asyncio.Future[None]") -> None:
 def _refused(text: bytes) -> MailboxFailed:
     """What a script says of one item."""
     return MailboxFailed("redis error: " + text[1:].decode(errors="replace").replace("\t", " "))
-
-
-def read_id(text: bytes) -> EntryId:
-    """An id as streams write it."""
-    milliseconds, _, counter = text.partition(b"-")
-    return int(milliseconds), int(counter)
 
 
 def _id_text(entry_id: EntryId) -> str:

@@ -20,9 +20,8 @@ from relay.keys import (
     stored_key,
     twin_of_stored,
 )
-from relay.mailbox_scripts import CHECK, SET_SUMS, SETTLE, WALK
+from relay.mailbox_scripts import CHECK, FIELD, SET_SUMS, SETTLE, WALK, read_id
 from relay.mailboxes import PAGE_BYTES_MAX, PAGE_ENTRIES_MAX, Entry, Stored
-from relay.redis_mailboxes import FIELD, read_id
 from rmb_peer.protocol.address import Address
 
 SCAN_KEYS = 200

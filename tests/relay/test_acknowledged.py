@@ -242,7 +242,7 @@ async def test_a_full_mailbox_says_when_to_try_again(bed: TestBed) -> None:
     async with link_client(bed, 7) as a:
         await a.send(request(7, 9))
         outcome = await a.outcome("u-1")
-        text = f"failed to route message to peer '9': mailbox is full: {ENTRIES_MAX} messages wait"
+        text = f"failed to route message to peer '9': mailbox is full: {ENTRIES_MAX} messages wait; try again in 5 s"
         assert outcome == Outcome(Ending.REFUSED, 0, text, 5000)
 
 

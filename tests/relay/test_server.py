@@ -86,6 +86,16 @@ async def test_what_clients_can_find_out(bed: TestBed) -> None:
             "protocols": ["rmb.1", "rmb.2"],
             "domains": [DOMAIN],
             "limits": {"message_bytes_max": MESSAGE_BYTES_MAX, "rate": None, "sessions_max": 500_000},
+            "retention": {
+                "age_s": 604_800,
+                "count": 10_000,
+                "bytes": 134_217_728,
+                "twin_count": 100_000,
+                "twin_bytes": 536_870_912,
+                "twin_mailboxes": 1000,
+                "stored_bytes": 4_294_967_296,
+                "when_full": "refuse",
+            },
             "registry": None,
             "software": f"rmb-relay {__version__}",
         }
