@@ -20,12 +20,12 @@ from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from typing import Any, Protocol
 
-from redis.exceptions import RedisError
+from redis.exceptions import RedisError, ResponseError
 
 from relay.expiring import Sieve
 from relay.lease import Lease
 from relay.log_lines import printable
-from relay.mailboxes import Limit, MailboxFailed, Stored
+from relay.mailboxes import LOOK_THROUGH_S, Limit, MailboxFailed, Stored
 from relay.upkeep import Upkeep
 from rmb_peer.logs import event, get_logger
 from rmb_peer.protocol.address import Address
@@ -44,9 +44,6 @@ AGAIN_S = 30
 
 AGAIN_ENTRY_S = 0.03
 """Per entry in it: 10,000 make 5 minutes. A guess."""
-
-AGAIN_S_MAX = 3600
-"""A mailbox is read again then at the latest: it is counted anew, and nothing is lost when a reader was killed."""
 
 HURRIED_MAX = 1000
 """Full mailboxes that wait to be read; a guess. The others wait for their round."""
@@ -129,7 +126,7 @@ class Janitor:
             counted = Stored(counted.count + stored.count, counted.bytes + stored.bytes)
             for twin, owners in twins.items():
                 for owner in await self._upkeep.check(twin, sorted(owners, key=str), int(self._now_s())):
-                    await self.look_through(owner)
+                    await self._try(owner)
             await self._sleep(STEP_S)
         if counted != believed and await self._upkeep.correct_sums(believed, counted):
             event(_LOG, logging.INFO, "the sums of what is stored were wrong", count=counted.count, bytes=counted.bytes)
@@ -137,8 +134,8 @@ class Janitor:
     async def look_through(self, owner: Address) -> None:
         """Read a mailbox, drop what has expired, count the rest."""
         now_s = int(self._now_s())
-        step = await self._upkeep.walk(owner, now_s + AGAIN_S_MAX)
-        again_s, seen = now_s + AGAIN_S_MAX, 0
+        step = await self._upkeep.walk(owner, now_s + LOOK_THROUGH_S)
+        again_s, seen = now_s + LOOK_THROUGH_S, 0
         while True:
             kept, earliest_s = await self._sieve.sift(owner, step.entries)
             again_s, seen = min(again_s, earliest_s), seen + step.seen
@@ -174,11 +171,18 @@ class Janitor:
 
     async def _look_soon(self, owner: Address, whole_twin: bool) -> None:
         if not whole_twin:
-            await self.look_through(owner)
+            await self._try(owner)
             return
         owners = sorted(await self._upkeep.mailboxes_of(owner.twin), key=str)
         for each in await self._upkeep.check(owner.twin, owners, int(self._now_s())):
-            await self.look_through(each)
+            await self._try(each)
+
+    async def _try(self, owner: Address) -> None:
+        """One mailbox that is no good must not hold up the others."""
+        try:
+            await self.look_through(owner)
+        except ResponseError as error:
+            event(_LOG, logging.WARNING, "a mailbox cannot be read", session=printable(owner), reason=str(error))
 
     async def _watch(self) -> None:
         while True:

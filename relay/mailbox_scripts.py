@@ -218,7 +218,7 @@ return result
 
 KEYS: marker, list of what was dropped, sums; then mailbox and counters of each item.
 ARGV: number of the batch; seconds the marker lives; the caps count, bytes, twin_count, twin_bytes, mailboxes, store; 1
-to drop the oldest; bytes dropped at most; Unix second; then of each item: data, second of its expiry, seconds its
+to drop the oldest; bytes dropped at most; Unix second; then of each item: data, second to look for it, seconds its
 mailbox has to live, name of its field, 1 if its session is connected.
 Returns: number of the batch, entries dropped, then for each item `<id>-<depth>`, `?<limit>` or `!<error>`.
 """

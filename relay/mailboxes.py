@@ -46,6 +46,10 @@ SLACK_S = 900
 """How much longer than its entries a mailbox lives, so that somebody finds them and tells their senders. A guess:
 several rounds of the janitor."""
 
+LOOK_THROUGH_S = 3600
+"""A mailbox in which anything waits is looked through this long after the last time, whatever the counters say: other
+programs may have changed it, or whoever wanted to look was killed. A guess."""
+
 LIFETIME_S_MAX = RETAIN_AGE_S
 """No envelope waits longer, unless the operator decides otherwise."""
 

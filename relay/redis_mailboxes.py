@@ -27,6 +27,7 @@ from relay.mailbox_scripts import APPEND, FIELD, READ, REMOVE, read_id
 from relay.mailboxes import (
     APPEND_S_MAX,
     LIFETIME_S,
+    LOOK_THROUGH_S,
     PAGE_BYTES_MAX,
     PAGE_ENTRIES_MAX,
     SLACK_S,
@@ -90,7 +91,7 @@ _LOG = get_logger("mailboxes")
 class _Append:
     owner: Address
     data: bytes
-    expires_at_s: int
+    look_at_s: int
     keep_s: int
     connected: bool
 
@@ -179,7 +180,8 @@ class RedisMailboxes:
         """See `Mailboxes.append`."""
         lifetime_s = min(lifetime_s, self._retention.age_s)
         keep_s = max(lifetime_s + SLACK_S, LIFETIME_S)
-        return self._appends.submit(_Append(owner, data, int(self._now_s()) + lifetime_s, keep_s, connected))
+        look_at_s = int(self._now_s()) + min(lifetime_s, LOOK_THROUGH_S)
+        return self._appends.submit(_Append(owner, data, look_at_s, keep_s, connected))
 
     def has_room(self) -> bool:
         """See `Mailboxes.has_room`."""
@@ -286,7 +288,7 @@ class RedisMailboxes:
         ]
         for item in batch:
             keys += (mailbox_key(item.owner), stored_key(item.owner.twin))
-            arguments += (item.data, item.expires_at_s, item.keep_s, mailbox_field(item.owner), int(item.connected))
+            arguments += (item.data, item.look_at_s, item.keep_s, mailbox_field(item.owner), int(item.connected))
         give_up_at = asyncio.get_running_loop().time() + self._append_s_max
         try:
             answer = await self._persist(lambda: self._append_script(keys=keys, args=arguments), give_up_at)

@@ -1,7 +1,9 @@
 """What every implementation of mailboxes promises (spec rmb 6.7)."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -9,20 +11,38 @@ import pytest
 
 from relay.mailboxes import ENTRIES_MAX, PAGE_BYTES_MAX, PAGE_ENTRIES_MAX, START, EntryId, Mailboxes, MailboxFull
 from relay.memory_mailboxes import MemoryMailboxes
+from relay.retention import Retention
 from rmb_peer.protocol.address import Address
 from tests.support.mailboxes import redis_mailboxes
+from tests.support.relay import until
 from tests.support.services import valkey
 
 A, B = Address(7), Address(9)
 
 
+Open = Callable[[Retention], Awaitable[tuple[Mailboxes, list[bytes]]]]
+
+
 @pytest.fixture(params=["memory", "redis"])
-async def mailboxes(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Mailboxes]:
-    if request.param == "memory":
-        yield MemoryMailboxes()
-        return
-    async with valkey(tmp_path) as (server, _), redis_mailboxes(server.url) as boxes:
-        yield boxes
+async def opened(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Open]:
+    """Opens mailboxes that keep so much; gives what they drop, too."""
+    dropped: list[bytes] = []
+    async with AsyncExitStack() as stack:
+
+        async def open_them(retention: Retention) -> tuple[Mailboxes, list[bytes]]:
+            if request.param == "memory":
+                return MemoryMailboxes(retention=retention, on_dropped=dropped.append), dropped
+            server, _ = await stack.enter_async_context(valkey(tmp_path))
+            boxes = redis_mailboxes(server.url, retention=retention, on_dropped=dropped.append)
+            return await stack.enter_async_context(boxes), dropped
+
+        yield open_them
+
+
+@pytest.fixture
+async def mailboxes(opened: Open) -> Mailboxes:
+    boxes, _ = await opened(Retention())
+    return boxes
 
 
 async def append(boxes: Mailboxes, owner: Address, *data: bytes) -> list[EntryId]:
@@ -135,12 +155,149 @@ async def test_a_full_mailbox_refuses_and_keeps_what_it_has(mailboxes: Mailboxes
     for start in range(0, ENTRIES_MAX, 1000):
         ids += await append(mailboxes, A, *(b"%d" % n for n in range(start, start + 1000)))
     refused, accepted = mailboxes.append(A, b"one more", 300), mailboxes.append(B, b"other", 300)
-    with pytest.raises(MailboxFull, match="mailbox is full: 10000 messages wait"):
+    with pytest.raises(MailboxFull, match="mailbox is full: 10000 messages wait; try again in 5 s"):
         await refused
     assert (await accepted).depth == 1
     await mailboxes.delete(A, ids[:1])
     assert (await mailboxes.append(A, b"last", 300)).depth == ENTRIES_MAX
     assert await read_all(mailboxes, A) == [b"%d" % n for n in range(1, ENTRIES_MAX)] + [b"last"]
+
+
+S, T = Address(7, "s"), Address(7, "t")
+
+LIMITS = [
+    pytest.param(Retention(count=3), [A, A, A], A, "mailbox is full: 3 messages wait; try again in 5 s", id="count"),
+    pytest.param(
+        Retention(bytes=12), [A, A, A], A, "mailbox is full: at most 12 bytes may wait; try again in 5 s", id="bytes"
+    ),
+    pytest.param(
+        Retention(twin_count=3),
+        [A, S, S],
+        T,
+        "too much waits for this twin: at most 3 messages over all its sessions; try again in 30 s",
+        id="twin_count",
+    ),
+    pytest.param(
+        Retention(twin_bytes=12),
+        [A, S, T],
+        A,
+        "too much waits for this twin: at most 12 bytes over all its sessions; try again in 30 s",
+        id="twin_bytes",
+    ),
+    pytest.param(
+        Retention(twin_mailboxes=2),
+        [S, S, A],
+        T,
+        "too much waits for this twin: at most 2 of its sessions may have messages waiting; try again in 60 s",
+        id="mailboxes",
+    ),
+    pytest.param(
+        Retention(stored_bytes=12),
+        [A, B, S],
+        B,
+        "this relay is full: at most 12 bytes may wait; try again in 60 s",
+        id="store",
+    ),
+]
+
+
+@pytest.mark.parametrize(("retention", "owners", "other", "text"), LIMITS)
+async def test_at_each_limit_and_one_over(
+    retention: Retention, owners: list[Address], other: Address, text: str, opened: Open
+) -> None:
+    """At the limit all is kept, one more is refused with a text that names it, and a deletion makes room again."""
+    boxes, dropped = await opened(retention)
+    receipts = await asyncio.gather(*(boxes.append(owner, b"data", 300) for owner in owners))
+    with pytest.raises(MailboxFull) as refused:
+        await boxes.append(other, b"more", 300)
+    assert str(refused.value) == text
+    assert str(refused.value.retry_after_s) in text
+    for owner, receipt in zip(owners, receipts, strict=True):
+        await boxes.delete(owner, [receipt.id])
+    await boxes.append(other, b"more", 300)
+    assert await read_all(boxes, other) == [b"more"]
+    assert dropped == []
+
+
+async def test_one_batch_meets_the_limits_as_single_appends_do(opened: Open) -> None:
+    """Appends of one turn count each other; a smaller one behind a refused one may fit."""
+    boxes, _ = await opened(Retention(bytes=10))
+    results = await asyncio.gather(
+        *(boxes.append(A, bytes(size), 300) for size in (4, 4, 4, 2, 1)), return_exceptions=True
+    )
+    assert [isinstance(result, MailboxFull) for result in results] == [False, False, True, False, True]
+    assert [len(data) for data in await read_all(boxes, A)] == [4, 4, 2]
+
+
+async def test_strangers_cannot_cut_a_connected_session_off(opened: Open) -> None:
+    """What others made wait for the same twin does not count for a session that takes what it is sent."""
+    boxes, _ = await opened(Retention(twin_count=2, twin_bytes=8, twin_mailboxes=2, count=3))
+    await asyncio.gather(boxes.append(A, b"data", 300), boxes.append(S, b"data", 300))
+    for _ in range(3):
+        await boxes.append(T, b"data", 300, connected=True)
+    with pytest.raises(MailboxFull, match="mailbox is full: 3 messages wait"):
+        await boxes.append(T, b"data", 300, connected=True)
+    with pytest.raises(MailboxFull, match="too much waits for this twin"):
+        await boxes.append(A, b"data", 300)
+
+
+async def test_the_unnamed_session_always_has_a_mailbox(opened: Open) -> None:
+    """Gateways have no session id: mailboxes of made-up ones do not keep them from having theirs."""
+    boxes, _ = await opened(Retention(twin_mailboxes=1))
+    await boxes.append(S, b"data", 300)
+    await boxes.append(A, b"data", 300)
+    await boxes.append(S, b"data", 300)
+    with pytest.raises(MailboxFull):
+        await boxes.append(Address(7, ""), b"data", 300)
+
+
+DROPS = [
+    pytest.param(Retention(count=3), [A, A, A], A, 1, id="count"),
+    pytest.param(Retention(bytes=12), [A, A, A], A, 1, id="bytes"),
+    pytest.param(Retention(twin_count=3), [A, A, S], A, 1, id="twin_count"),
+    pytest.param(Retention(twin_bytes=12), [A, A, S], A, 1, id="twin_bytes"),
+    pytest.param(Retention(twin_bytes=12), [A, A, A], S, 0, id="another-mailbox"),
+    pytest.param(Retention(twin_mailboxes=1), [S], T, 0, id="mailboxes"),
+    pytest.param(Retention(stored_bytes=12), [A, A, A], A, 0, id="store"),
+]
+
+
+@pytest.mark.parametrize(("retention", "owners", "owner", "count"), DROPS)
+async def test_the_oldest_make_room_if_the_operator_wants_that(
+    retention: Retention, owners: list[Address], owner: Address, count: int, opened: Open
+) -> None:
+    """Only of the same mailbox, no more than needed, and each is told; where that cannot help it is refused."""
+    boxes, dropped = await opened(replace(retention, when_full="drop-oldest"))
+    for n, each in enumerate(owners):
+        await boxes.append(each, b"old%d" % n, 300)
+    if count == 0:
+        with pytest.raises(MailboxFull):
+            await boxes.append(owner, b"new!", 300)
+        assert dropped == []
+        return
+    await boxes.append(owner, b"new!", 300)
+    await until(lambda: dropped == [b"old0"])
+    kept = [b"old%d" % n for n, each in enumerate(owners) if each == owner][1:]
+    assert await read_all(boxes, owner) == [*kept, b"new!"]
+
+
+async def test_what_never_fits_drops_nothing(opened: Open) -> None:
+    """An envelope larger than its mailbox may be is refused, and the others stay."""
+    boxes, dropped = await opened(Retention(bytes=10, when_full="drop-oldest"))
+    await boxes.append(A, b"data", 300)
+    with pytest.raises(MailboxFull, match="at most 10 bytes"):
+        await boxes.append(A, bytes(11), 300)
+    await boxes.append(A, bytes(10), 300)
+    await until(lambda: dropped == [b"data"])
+
+
+async def test_removing_tells_what_was_there(mailboxes: Mailboxes) -> None:
+    """Only what is really removed is told, in whatever order it was asked for."""
+    first, second, third = await append(mailboxes, A, b"1", b"2", b"3")
+    assert await mailboxes.remove(A, [third, first, (1, 1)]) == [first, third]
+    assert await mailboxes.remove(A, [first, second]) == [second]
+    assert await mailboxes.remove(B, [first]) == []
+    assert await read_all(mailboxes, A) == []
 
 
 async def test_the_depth_is_told(mailboxes: Mailboxes) -> None:

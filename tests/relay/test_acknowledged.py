@@ -50,6 +50,7 @@ async def test_between_two_that_are_connected_nothing_is_stored(bed: TestBed) ->
         assert await a.outcome("u-1") == IS_AT_PEER
         assert bed.app.metrics.message_rx == rx
         assert bed.app.metrics.direct == direct + 1
+        await bed.app.mailboxes.idle()  # what warmed it up is deleted
         assert await bed.waiting("9") == []
 
 
