@@ -1,16 +1,20 @@
 """What is stored is counted in the step that changes it (see `relay.mailbox_scripts`), on a real store."""
 
 import asyncio
+import os
+import signal
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 import pytest_asyncio
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from redis.asyncio import Redis
 
 from relay.keys import mailbox_key
-from relay.mailboxes import START, MailboxFull, Stored
+from relay.mailboxes import START, MailboxFailed, MailboxFull, Receipt, Stored
 from relay.retention import Retention
 from relay.upkeep import Upkeep
 from rmb_peer.embedded.valkey import EmbeddedValkey
@@ -209,6 +213,32 @@ async def test_sums_are_corrected_only_if_nobody_changed_them(store: Store) -> N
     assert await upkeep.sums() == Stored(5, 50)
     assert await upkeep.correct_sums(Stored(5, 50), Stored(1, 2))
     assert await upkeep.sums() == Stored(1, 2)
+
+
+async def test_a_killed_store_comes_back_with_right_counters(tmp_path: Path) -> None:
+    """SIGKILL in the middle of appends and removals: each script call is in the file as a whole, or not at all."""
+    server = await EmbeddedValkey.start(tmp_path, fsync="always")
+    keeper = asyncio.create_task(server.keep_running())
+    client = Redis.from_url(server.url, socket_timeout=None)
+    try:
+        async with redis_mailboxes(server.url, "killed", append_s_max=0.0) as boxes:
+            appends = [boxes.append(OWNERS[n % 3], bytes(n), 300) for n in range(2400)]
+            await appends[400]
+            deleted = boxes.delete(A, [appends[n].result().id for n in range(0, 300, 3)])
+            await appends[500]
+            assert server.pid is not None
+            os.kill(server.pid, signal.SIGKILL)
+            results = await asyncio.gather(*appends, return_exceptions=True)
+            assert all(isinstance(each, Receipt | MailboxFailed) for each in results)
+            await deleted
+            stored = sum(isinstance(each, Receipt) for each in results)
+            counts = await counted(client)
+            assert counts == await really_stored(client)
+            assert counts["all"][0] >= stored - 100
+    finally:
+        await client.aclose()
+        await server.stop()
+        await keeper
 
 
 SIZES = st.integers(0, 30)
