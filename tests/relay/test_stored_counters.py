@@ -226,11 +226,15 @@ async def test_a_killed_store_comes_back_with_right_counters(tmp_path: Path) -> 
             await appends[400]
             deleted = boxes.delete(A, [appends[n].result().id for n in range(0, 300, 3)])
             await appends[500]
-            assert server.pid is not None
-            os.kill(server.pid, signal.SIGKILL)
+            first = server.pid
+            assert first is not None
+            os.kill(first, signal.SIGKILL)
             results = await asyncio.gather(*appends, return_exceptions=True)
             assert all(isinstance(each, Receipt | MailboxFailed) for each in results)
             await deleted
+            async with asyncio.timeout(60):
+                while server.pid == first or await server._ask(b"PING") != b"+PONG":
+                    await asyncio.sleep(0.01)  # polls a real process
             stored = sum(isinstance(each, Receipt) for each in results)
             counts = await counted(client)
             assert counts == await really_stored(client)
