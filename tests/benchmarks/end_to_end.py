@@ -59,13 +59,13 @@ class Route:
 
     def __init__(self, parts: Network, asker: asyncio.subprocess.Process) -> None:
         self._asker = asker
-        self._stores = [site.store for site in parts.sites]
         self._sites = parts.sites
         relay = parts.relay.pid
-        self._pids = {
+        stores = [site.store.pid for site in parts.sites]
+        self._pids: dict[str, list[int]] = {
             "gateways": [site.gateway.pid for site in parts.sites],
             "relay": [relay],
-            "valkeys": [*children(relay), *(store.pid for store in self._stores)],
+            "valkeys": [*children(relay), *(pid for pid in stores if pid is not None)],
         }
 
     async def run(self, load: Load, duration_s: float) -> Seen:

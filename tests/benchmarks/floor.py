@@ -1,7 +1,7 @@
 """The least that a request and its response can cost: their cryptography, with the libraries that the gateway uses.
 
-Per message: MD5 of the challenge, sign, verify (spec rmb 2.6, 3.3), seal, open with a kept AES-GCM object (3.4). A request and
-its response are two messages. Nothing of ours runs here, so nothing of ours can flatter it.
+Per message: MD5 of the challenge, sign, verify (spec rmb 2.6, 3.3), seal, open with a kept AES-GCM object (3.4). A
+request and its response are two messages. Nothing of ours runs here, so nothing of ours can flatter it.
 """
 
 import hashlib
