@@ -2,9 +2,9 @@
 
     python -m tests.benchmarks.carrier RELAY_URL PROTOCOL
 
-Each line of standard input is a JSON object with `envelopes`, `envelope_bytes` and `online`. It is answered with one when
-all have arrived, or are stored if the receiver is not online. The relay looks neither at signatures nor at uids, so one
-envelope is sent again and again. "echo" as PROTOCOL takes RELAY_URL for a plain echo.
+Each line of standard input is a JSON object with `envelopes`, `envelope_bytes` and `online`. It is answered with
+one when all have arrived, or are stored if the receiver is not online. The relay looks neither at signatures nor at
+uids, so one envelope is sent again and again. "echo" as PROTOCOL takes RELAY_URL for a plain echo.
 """
 
 import asyncio
