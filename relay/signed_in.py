@@ -83,7 +83,8 @@ class SignedIn(ABC):
         self._timer_at = 0.0
         self._reading_paused = False
         """While we do not read, the client cannot be blamed for a pong that we do not see."""
-        self._pings: set[asyncio.Task[None]] = set()
+        self._helpers: list[asyncio.Task[None]] = []
+        """What runs beside the reader."""
         self._tasks: asyncio.TaskGroup
         self._prepare()
 
@@ -193,20 +194,27 @@ class SignedIn(ABC):
     async def _serve(self, session: Session) -> End:
         work = self._begin(self._tasks.create_task)
         reader = self._tasks.create_task(self._read())
-        helpers = [self._tasks.create_task(item) for item in work]
+        for item in work:
+            self._help(item)
         self._arm()
         try:
             end = await self._ended
             self._leave(session)
-            await self._wind_up(end, reader, helpers)
+            await self._wind_up(end, reader, self._helpers)
             await end_tasks([reader])
             await self._say_goodbye(end)
         finally:
             if self._timer is not None:
                 self._timer.cancel()
-            for task in (reader, *helpers, *self._pings):
+            for task in (reader, *self._helpers):
                 task.cancel()
         return end
+
+    def _help(self, work: Coroutine[None, None, None]) -> "asyncio.Task[None]":
+        """Run something beside the reader, until it or the connection ends."""
+        helper = self._tasks.create_task(work)
+        self._helpers.append(helper)
+        return helper
 
     def _leave(self, session: Session) -> None:
         self._sessions.unregister(session)
@@ -294,9 +302,7 @@ class SignedIn(ABC):
         self._timer = None
         payload = self._due_ping()
         if payload is not None:
-            ping = self._tasks.create_task(self._ping(payload))
-            self._pings.add(ping)
-            ping.add_done_callback(self._pings.discard)
+            self._help(self._ping(payload)).add_done_callback(self._helpers.remove)
         self._arm()
 
     def _due_ping(self) -> bytes | None:
