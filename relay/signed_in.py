@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from itertools import count
 
 from aiohttp import WSCloseCode, WSMessage, WSMsgType
-from aiohttp.web import StreamResponse
+from aiohttp.web import RequestHandler
 
 from relay.ends import CLIENT_CLOSED, LOST, SHUTDOWN, SILENT, STUCK, SUPERSEDED, TEXT, End, how_it_ended
 from relay.exchange import Exchange
@@ -178,9 +178,13 @@ class SignedIn(ABC):
             )
 
     @property
-    def response(self) -> StreamResponse:
-        """What the web server takes for its answer."""
-        return self._socket.response
+    def protocol(self) -> RequestHandler:
+        """The web server's, of the connection."""
+        return self._socket.protocol
+
+    def abort(self) -> None:
+        """Cut the connection."""
+        self._socket.abort()
 
     def stop(self) -> None:
         """End the session because the relay stops."""
