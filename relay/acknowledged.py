@@ -1,9 +1,9 @@
 """A session that speaks rmb.2: frames of envelopes in both directions, each of which ends (protocol/link, DESIGN.md).
 
 Beside the reader run the writer (everything that there is to say at one turn of the event loop leaves together), the
-puller (the feed's entries, while the link has room for them) and the worker (envelopes that came and have to wait, for
-the store or for a look-up: what a client says about what it got never waits behind what it sends). See `signed_in` for
-what this shares with rmb.1; WebSocket pings are for liveness only.
+puller (the feed's entries, while the link has room for them) and, once it is needed, the worker (envelopes that came
+and have to wait, for the store or for a look-up: what a client says about what it got never waits behind what it
+sends). See `signed_in` for what this shares with rmb.1; WebSocket pings are for liveness only.
 
 What has not ended when the connection does: the client's envelopes are the client's again, entries are still in the
 mailbox, and parcels are backed up (see `handover`).
@@ -11,10 +11,10 @@ mailbox, and parcels are backed up (see `handover`).
 
 import asyncio
 import logging
-from collections import deque
 from collections.abc import Coroutine, Sequence
 
 from relay.acknowledged_intake import AcknowledgedIntake
+from relay.bell import Bell
 from relay.ends import LOST, End, rules_broken
 from relay.handover import Handover, OnLink, Parcel
 from relay.log_lines import printable
@@ -55,8 +55,7 @@ class AcknowledgedConnection(SignedIn):
         self._link: Link[OnLink] = Link(WINDOW)
         self._settle_on_link = self._link.settle
         self._metrics = self._exchange.metrics
-        self._wake = asyncio.Event()
-        self._wake.set()  # the first frame says our window
+        self._wake = Bell(rung=True)  # the first frame says our window
         self._handover = Handover(
             self._owner,
             self._link,
@@ -68,10 +67,11 @@ class AcknowledgedConnection(SignedIn):
         )
         self._heard = False
         self._handled = 0
-        self._inbox: deque[list[tuple[int, bytes]]] = deque()
+        self._inbox: list[list[tuple[int, bytes]]] = []
         """Frames whose envelopes wait; bounded by the window."""
-        self._inbox_filled = asyncio.Event()
-        self._quiet = asyncio.Event()
+        self._inbox_filled = Bell()
+        self._working = False
+        self._quiet = Bell()
         """Set by the writer when nothing is on its way in either direction."""
 
     # --- for those who got an envelope of this client -----------------------------------------------------------------
@@ -106,7 +106,7 @@ class AcknowledgedConnection(SignedIn):
         self._intake = AcknowledgedIntake(
             self._owner, self._exchange, self, spawn, message_bytes_max=self._common.message_bytes_max
         )
-        return [self._write(), self._pull(), self._work()]
+        return [self._write(), self._pull()]
 
     # --- reading ------------------------------------------------------------------------------------------------------
 
@@ -138,6 +138,9 @@ class AcknowledgedConnection(SignedIn):
             if self._inbox or not self._intake.has_room:
                 self._inbox.append(heard.envelopes)
                 self._inbox_filled.set()
+                if not self._working:
+                    self._working = True
+                    self._help(self._work())
             else:
                 self._intake.take(heard.envelopes)
         return None
@@ -155,7 +158,7 @@ class AcknowledgedConnection(SignedIn):
             self._inbox_filled.clear()
             while self._inbox:
                 await self._intake.room()
-                self._intake.take(self._inbox.popleft())
+                self._intake.take(self._inbox.pop(0))
                 await asyncio.sleep(0)
 
     # --- writing ------------------------------------------------------------------------------------------------------

@@ -1,7 +1,8 @@
 """A session that speaks rmb.1: one envelope per binary message, in both directions.
 
-Beside the reader (frames go to the intake, pongs to the heartbeat) run the writer (the feed's entries, in order) and
-the replier (envelopes for this connection alone). See `signed_in` for what it shares with rmb.2.
+Beside the reader (frames go to the intake, pongs to the heartbeat) run the writer (the feed's entries, in order) and,
+once they are needed, the replier (envelopes for this connection alone) and the writer of pongs that had to wait. See
+`signed_in` for what it shares with rmb.2.
 
 An entry leaves the mailbox only when a pong proves that the client has read it; see `heartbeat`. What was written and
 not confirmed when the link breaks is delivered again. The other way round a ping of the client is answered when what
@@ -11,9 +12,9 @@ relay is killed. Other clients get their pongs a moment later, no more.
 
 import asyncio
 import logging
-from collections import deque
 from collections.abc import Coroutine, Sequence
 
+from relay.bell import Bell
 from relay.ends import LOST, NO_ENVELOPE, End
 from relay.intake import Intake
 from relay.log_lines import printable
@@ -56,14 +57,16 @@ class Connection(SignedIn):
 
     def _prepare(self) -> None:
         self._intake: Intake
-        self._ponged = asyncio.Event()
-        self._replies: deque[bytes] = deque()
+        self._ponged = Bell()
+        self._replies: list[bytes] = []
         self._replies_bytes = 0
-        self._replies_in = asyncio.Event()
-        self._replies_out = asyncio.Event()
+        self._replies_in = Bell()
+        self._replies_out = Bell()
+        self._replying = False
         self._pongs = HeldPongs()
-        self._pong_soon = asyncio.Event()
-        self._holds: deque[asyncio.TimerHandle] = deque()
+        self._pong_soon = Bell()
+        self._ponging = False
+        self._holds: list[asyncio.TimerHandle] = []
         """As many as pings may be held: a client that floods us with pings must not cost a timer for each."""
 
     @property
@@ -73,14 +76,14 @@ class Connection(SignedIn):
     def _left(self) -> None:
         """What was not confirmed is still in the mailbox."""
         while self._holds:
-            self._holds.popleft().cancel()
+            self._holds.pop(0).cancel()
 
     def _register(self) -> Session:
         return self._sessions.register(self._owner, self._feed, self._superseded)
 
     def _begin(self, spawn: Spawn) -> Sequence[Coroutine[None, None, None]]:
         self._intake = Intake(self._owner, self._exchange, self._reply, spawn, self._dealt_with)
-        return [self._write(), self._write_replies(), self._write_pongs()]
+        return [self._write()]
 
     # --- reading ------------------------------------------------------------------------------------------------------
 
@@ -109,18 +112,24 @@ class Connection(SignedIn):
             await self._send_pongs()
             return
         if len(self._holds) == PINGS_HELD_MAX:
-            self._holds.popleft().cancel()
+            self._holds.pop(0).cancel()
         self._holds.append(self._loop.call_later(PONG_HELD_S_MAX, self._hold_no_longer, before))
 
     def _dealt_with(self, number: int) -> None:
         self._pongs.dealt_with(number)
         if self._pongs.answerable():
-            self._pong_soon.set()
+            self._answer_soon()
 
     def _hold_no_longer(self, messages: int) -> None:
         self._pongs.hold_no_longer(messages)
         if self._pongs.answerable():
-            self._pong_soon.set()
+            self._answer_soon()
+
+    def _answer_soon(self) -> None:
+        self._pong_soon.set()
+        if not self._ponging and not self._ended.done():
+            self._ponging = True  # most clients never get that far: tasks are what a session costs
+            self._help(self._write_pongs())
 
     def _on_pong(self, payload: bytes) -> None:
         confirmed = self._heartbeat.pong(payload)
@@ -173,11 +182,14 @@ class Connection(SignedIn):
         self._replies.append(data)
         self._replies_bytes += len(data)
         self._replies_in.set()
+        if not self._replying:
+            self._replying = True
+            self._help(self._write_replies())
 
     async def _write_replies(self) -> None:
         while True:
             while self._replies:
-                data = self._replies.popleft()
+                data = self._replies.pop(0)
                 if not await self._send(data):
                     return
                 self._replies_bytes -= len(data)

@@ -18,10 +18,9 @@ needs to tell no more than "there is more for X".
 This module refuses to know how entries are written, and when they count as delivered.
 """
 
-import asyncio
-from collections import deque
 from collections.abc import Awaitable, Callable, Iterable
 
+from relay.bell import Bell
 from relay.mailboxes import START, Entry, EntryId, Page
 
 QUEUE_ENTRIES_MAX = 256
@@ -51,7 +50,7 @@ class Feed:
         self._read = read
         self._entries_max = entries_max
         self._bytes_max = bytes_max
-        self._queue: deque[Entry] = deque()
+        self._queue: list[Entry] = []
         self._queued_bytes = 0
         self._live = False
         self._known: EntryId = START
@@ -61,7 +60,7 @@ class Feed:
         self._before: EntryId = START
         """The newest entry that was known at a rewind. What is offered late up to here was taken and deleted, or has an
         old id and is new: only the mailbox can tell."""
-        self._aside: deque[Entry] | None = None
+        self._aside: list[Entry] | None = None
         """Entries offered while a page travels; `None` when none travels, or when they became too many."""
         self._aside_bytes = 0
         self._taken: set[EntryId] = set()
@@ -69,7 +68,7 @@ class Feed:
         self._skip: frozenset[EntryId] | None = None
         """After a rewind: what was taken before it."""
         self._rewound = False
-        self._stirred = asyncio.Event()
+        self._stirred = Bell()
 
     @property
     def live(self) -> bool:
@@ -141,8 +140,7 @@ class Feed:
                 await self._stirred.wait()
             else:
                 await self._read_page()
-        entries = list(self._queue)
-        self._queue.clear()
+        entries, self._queue = self._queue, []
         self._queued_bytes = 0
         self._taken.update(entry.id for entry in entries)
         return entries
@@ -152,7 +150,7 @@ class Feed:
         self._taken.difference_update(ids)
 
     async def _read_page(self) -> None:
-        self._aside = deque()
+        self._aside = []
         self._aside_bytes = 0
         self._rewound = False
         page = await self._read(self._known)

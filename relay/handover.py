@@ -14,10 +14,10 @@ Nothing here waits. This module refuses to know sockets, and why an envelope goe
 """
 
 import asyncio
-from collections import deque
 from collections.abc import Callable
 from typing import Protocol
 
+from relay.bell import Bell
 from relay.feed import Feed
 from relay.mailboxes import Entry, EntryId, MailboxFailed
 from relay.metrics import Metrics
@@ -129,17 +129,16 @@ class Handover:
         self._timer: asyncio.TimerHandle | None = None
         self._held: dict[Parcel, None] = {}
         """Parcels that are in memory alone, oldest first."""
-        self._waiting: deque[Parcel] = deque()
+        self._waiting: list[Parcel] = []
         """Parcels that are not on the link yet."""
         self._waiting_bytes = 0
-        self._entries: deque[Entry] = deque()
+        self._entries: list[Entry] = []
         """Entries that were taken from the feed and are not on the link yet."""
-        self._pongs: deque[Parcel] = deque()
+        self._pongs: list[Parcel] = []
         self._storing = 0
         """Parcels of ours that are on their way to the store."""
         self._closed = False
-        self.entries_gone = asyncio.Event()
-        self.entries_gone.set()
+        self.entries_gone = Bell(rung=True)
 
     @property
     def waiting(self) -> int:
@@ -193,17 +192,17 @@ class Handover:
         """Put on the link what its window takes. What was handed over is older than what the feed gave."""
         link = self._outgoing
         while self._pongs and link.has_room(len(self._pongs[0].data)):
-            pong = self._pongs.popleft()
+            pong = self._pongs.pop(0)
             self._put(None, pong.data)
             pong.sender.settle(pong.number, IS_AT_PEER)
         while self._waiting and link.has_room(len(self._waiting[0].data)):
-            parcel = self._waiting.popleft()
+            parcel = self._waiting.pop(0)
             self._waiting_bytes -= len(parcel.data)
             self._put(parcel, parcel.data)
         if self._waiting or not self._entries:
             return
         while self._entries and link.has_room(len(self._entries[0].data)):
-            entry = self._entries.popleft()
+            entry = self._entries.pop(0)
             self._put(entry.id, entry.data)
         if not self._entries:
             self.entries_gone.set()

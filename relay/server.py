@@ -6,6 +6,7 @@ This module turns requests into calls and results into answers. It refuses to kn
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any
 
 import orjson
@@ -20,6 +21,8 @@ from relay.metrics import CONTENT_TYPE
 from relay.sessions import Sessions
 from relay.signed_in import Common, SignedIn
 from relay.signin import SignInRefused, sign_in, sign_in_by_header
+from relay.tasks import end as end_tasks
+from relay.upgrade import Upgraded
 from relay.websocket import BadHandshake, ClientSocket, check_handshake, offers, wants_websocket
 from rmb_peer import __version__
 from rmb_peer.logs import event, get_logger
@@ -69,7 +72,7 @@ class Server:
         self._message_bytes_max = message_bytes_max
         self._common = Common(exchange, sessions, mailboxes, rhythm, message_bytes_max, direct_s_max)
         self._well_known = orjson.dumps(well_known)
-        self._connections: set[SignedIn] = set()
+        self._connections: dict[SignedIn, asyncio.Task[None]] = {}
         self._all_gone = asyncio.Event()
         self._all_gone.set()
         self._stopping = False
@@ -94,6 +97,7 @@ class Server:
                 await self._all_gone.wait()
         except TimeoutError:
             event(_LOG, logging.WARNING, "sessions did not end in time", count=len(self._connections))
+            await end_tasks(tuple(self._connections.values()))
 
     @web.middleware
     async def _entrance(self, request: web.Request, handler: Handler) -> web.StreamResponse:
@@ -117,17 +121,23 @@ class Server:
         if self._stopping:
             return _Plain(503, "relay is shutting down")
         connection = await self._accept(request, owner, acknowledged)
-        self._connections.add(connection)
+        return Upgraded(connection.protocol, partial(self._serve, connection))
+
+    def _serve(self, connection: SignedIn) -> None:
+        session = asyncio.get_running_loop().create_task(connection.run())
+        self._connections[connection] = session
         self._all_gone.clear()
+        session.add_done_callback(partial(self._ended, connection))
         if self._stopping:  # it began while the handshake was under way
             connection.stop()
-        try:
-            await connection.run()
-        finally:
-            self._connections.discard(connection)
-            if not self._connections:
-                self._all_gone.set()
-        return connection.response
+
+    def _ended(self, connection: SignedIn, session: "asyncio.Task[None]") -> None:
+        del self._connections[connection]
+        if not self._connections:
+            self._all_gone.set()
+        if not session.cancelled() and (error := session.exception()) is not None:
+            connection.abort()
+            _LOG.error("a session failed", exc_info=error)
 
     async def _sign_in(self, request: web.Request, acknowledged: bool) -> Address:
         """A client that offers rmb.2 may hand its token over in a header, where no log of a proxy shows it."""

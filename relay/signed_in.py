@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from itertools import count
 
 from aiohttp import WSCloseCode, WSMessage, WSMsgType
-from aiohttp.web import StreamResponse
+from aiohttp.web import RequestHandler
 
 from relay.ends import CLIENT_CLOSED, LOST, SHUTDOWN, SILENT, STUCK, SUPERSEDED, TEXT, End, how_it_ended
 from relay.exchange import Exchange
@@ -83,7 +83,8 @@ class SignedIn(ABC):
         self._timer_at = 0.0
         self._reading_paused = False
         """While we do not read, the client cannot be blamed for a pong that we do not see."""
-        self._pings: set[asyncio.Task[None]] = set()
+        self._helpers: list[asyncio.Task[None]] = []
+        """What runs beside the reader."""
         self._tasks: asyncio.TaskGroup
         self._prepare()
 
@@ -177,9 +178,13 @@ class SignedIn(ABC):
             )
 
     @property
-    def response(self) -> StreamResponse:
-        """What the web server takes for its answer."""
-        return self._socket.response
+    def protocol(self) -> RequestHandler:
+        """The web server's, of the connection."""
+        return self._socket.protocol
+
+    def abort(self) -> None:
+        """Cut the connection."""
+        self._socket.abort()
 
     def stop(self) -> None:
         """End the session because the relay stops."""
@@ -193,20 +198,27 @@ class SignedIn(ABC):
     async def _serve(self, session: Session) -> End:
         work = self._begin(self._tasks.create_task)
         reader = self._tasks.create_task(self._read())
-        helpers = [self._tasks.create_task(item) for item in work]
+        for item in work:
+            self._help(item)
         self._arm()
         try:
             end = await self._ended
             self._leave(session)
-            await self._wind_up(end, reader, helpers)
+            await self._wind_up(end, reader, self._helpers)
             await end_tasks([reader])
             await self._say_goodbye(end)
         finally:
             if self._timer is not None:
                 self._timer.cancel()
-            for task in (reader, *helpers, *self._pings):
+            for task in (reader, *self._helpers):
                 task.cancel()
         return end
+
+    def _help(self, work: Coroutine[None, None, None]) -> "asyncio.Task[None]":
+        """Run something beside the reader, until it or the connection ends."""
+        helper = self._tasks.create_task(work)
+        self._helpers.append(helper)
+        return helper
 
     def _leave(self, session: Session) -> None:
         self._sessions.unregister(session)
@@ -294,9 +306,7 @@ class SignedIn(ABC):
         self._timer = None
         payload = self._due_ping()
         if payload is not None:
-            ping = self._tasks.create_task(self._ping(payload))
-            self._pings.add(ping)
-            ping.add_done_callback(self._pings.discard)
+            self._help(self._ping(payload)).add_done_callback(self._helpers.remove)
         self._arm()
 
     def _due_ping(self) -> bytes | None:

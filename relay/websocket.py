@@ -68,11 +68,18 @@ async def _drop(message: WSMessage) -> None:
 
 
 class ClientSocket:
-    """One accepted WebSocket."""
+    """One accepted WebSocket.
 
-    def __init__(self, response: "_Response", transport: asyncio.Transport) -> None:
+    Attributes:
+        protocol: aiohttp's, of the connection.
+    """
+
+    __slots__ = ("_response", "_sent_bytes", "_transport", "protocol")
+
+    def __init__(self, response: "_Response", transport: asyncio.Transport, protocol: web.RequestHandler) -> None:
         """Use `accept`."""
-        self.response = response
+        self.protocol = protocol
+        self._response = response
         self._transport = transport
         self._sent_bytes = 0
 
@@ -92,13 +99,15 @@ class ClientSocket:
         headers.popall(hdrs.SEC_WEBSOCKET_PROTOCOL, None)  # aiohttp would log offers that are not selected
         if subprotocol is not None:
             headers[hdrs.SEC_WEBSOCKET_PROTOCOL] = subprotocol
+        protocol = request.protocol
         transport = request.transport
         if transport is None:
             raise ConnectionResetError("the client left during the handshake")
         response = _Response(transport, message_bytes_max, subprotocol)
         await response.prepare(request.clone(headers=headers))
+        response.forget_request()
         limit_unsent(transport)
-        return cls(response, transport)
+        return cls(response, transport, protocol)
 
     @property
     def drained_bytes(self) -> int:
@@ -116,7 +125,7 @@ class ClientSocket:
 
     async def receive(self) -> WSMessage:
         """The next frame, pings and pongs included, or how the connection ended."""
-        return await self.response.receive()
+        return await self._response.receive()
 
     async def send(self, data: bytes) -> None:
         """Write one binary message; waits while the client's side takes no more.
@@ -154,7 +163,7 @@ class ClientSocket:
         try:
             async with asyncio.timeout(CLOSE_S_MAX):
                 await self._send_frame(struct.pack("!H", code) + text.encode(), WSMsgType.CLOSE)
-                while (message := await self.response.receive()).type not in _ENDED:
+                while (message := await self._response.receive()).type not in _ENDED:
                     await on_frame(message)
         except (TimeoutError, ConnectionError):
             self._transport.abort()
@@ -164,7 +173,7 @@ class ClientSocket:
         """The client said Close first: say it back and end."""
         try:
             async with asyncio.timeout(CLOSE_S_MAX):
-                await self.response.close()
+                await self._response.close()
         except (TimeoutError, ConnectionError):
             self._transport.abort()
         self._finish()
@@ -175,7 +184,7 @@ class ClientSocket:
 
     async def _send_frame(self, data: bytes, kind: WSMsgType) -> None:
         try:
-            await self.response.send_frame(data, kind)
+            await self._response.send_frame(data, kind)
         except ClientError as error:  # what aiohttp raises when the connection goes while it waits
             raise ConnectionResetError(str(error)) from None
 
@@ -198,6 +207,10 @@ class _Response(web.WebSocketResponse):
             timeout=CLOSE_S_MAX,
         )
         self._client_transport = transport
+
+    def forget_request(self) -> None:
+        """Let go of the request that has been answered; whoever made us closes the connection."""
+        self._req = None
 
     async def close(self, *, code: int = WSCloseCode.OK, message: bytes = b"", drain: bool = True) -> bool:
         """Called by aiohttp itself when a frame is wrong or too large: say why, and stay until the client has heard."""

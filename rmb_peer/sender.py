@@ -136,4 +136,5 @@ class Sender:
             expired=lambda tried: draft.failed(OtherError(MAYBE_ARRIVED_TEXT if tried else EXPIRED_TEXT)),
             uid=envelope.uid,
             destination=str(destination_of(envelope)),
+            relays=receiver.relays,
         )

@@ -11,7 +11,6 @@ still while written bytes drain, while a large message is still arriving, and wh
 No I/O; times are seconds of a monotonic clock.
 """
 
-from collections import deque
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
@@ -47,7 +46,7 @@ class Heartbeat(Generic[Entry]):
     def __init__(self, now: float, rhythm: Rhythm) -> None:
         """Start with the handshake just done."""
         self._rhythm = rhythm
-        self._unconfirmed: deque[Entry] = deque()
+        self._unconfirmed: list[Entry] = []
         self._covered = 0
         """How many of the unconfirmed entries the ping on its way follows."""
         self._number = 0
@@ -65,7 +64,7 @@ class Heartbeat(Generic[Entry]):
 
     def take_unconfirmed(self) -> list[Entry]:
         """Everything that was not confirmed, when the connection has ended."""
-        entries, self._unconfirmed, self._covered, self._outstanding = list(self._unconfirmed), deque(), 0, None
+        entries, self._unconfirmed, self._covered, self._outstanding = self._unconfirmed, [], 0, None
         return entries
 
     @property
@@ -102,7 +101,8 @@ class Heartbeat(Generic[Entry]):
         if self._outstanding is None or payload != self._outstanding:
             return []
         self._outstanding = None
-        confirmed = [self._unconfirmed.popleft() for _ in range(self._covered)]
+        confirmed = self._unconfirmed[: self._covered]
+        del self._unconfirmed[: self._covered]
         self._covered = 0
         return confirmed
 

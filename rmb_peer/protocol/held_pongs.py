@@ -8,8 +8,6 @@ mailboxes, it says "safe". Other programs do not mind.
 Pure: the driver reports messages and pings in the order in which they came, and sends the pongs.
 """
 
-from collections import deque
-
 PINGS_HELD_MAX = 16
 """Pings kept; of more only the latest are answered, as RFC 6455, 5.5.3, allows. Ours come one at a time."""
 
@@ -22,10 +20,12 @@ class HeldPongs:
         self._done_up_to = 0
         self._done_beyond: set[int] = set()
         self._held_up_to = 0
-        self._pings: deque[tuple[int, bytes]] = deque(maxlen=PINGS_HELD_MAX)
+        self._pings: list[tuple[int, bytes]] = []
 
     def pinged(self, messages_before: int, payload: bytes) -> None:
         """A ping came, after this many messages."""
+        if len(self._pings) == PINGS_HELD_MAX:
+            del self._pings[0]
         self._pings.append((messages_before, payload))
 
     def dealt_with(self, number: int) -> None:
@@ -47,5 +47,5 @@ class HeldPongs:
         """The payloads of the pings that may be answered now, oldest first; each is returned once."""
         payloads = []
         while self.answerable():
-            payloads.append(self._pings.popleft()[1])
+            payloads.append(self._pings.pop(0)[1])
         return payloads

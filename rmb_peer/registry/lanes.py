@@ -67,8 +67,8 @@ class Lanes(Generic[Item]):
         self._lanes: dict[int, list[tuple[Item, int]]] = {}
         self._items = 0
         self._bytes = 0
-        self._roomy = asyncio.Event()
-        self._roomy.set()
+        self._roomy: asyncio.Event | None = None
+        """Made when there is no room for the first time: most lanes always have some, and there are many."""
 
     @property
     def waiting(self) -> int:
@@ -89,7 +89,7 @@ class Lanes(Generic[Item]):
             if not isinstance(known, NotCached):
                 self._release(item, known)
                 return
-        if self._roomy.is_set():
+        if self.has_room:
             self.put(twin_id, item, size)
         else:
             self._release(item, RegistryUnavailable("too many messages wait for the registry of twins"))
@@ -106,11 +106,14 @@ class Lanes(Generic[Item]):
     @property
     def has_room(self) -> bool:
         """Whether `room` would not wait."""
-        return self._roomy.is_set()
+        return self._items < self._items_max and self._bytes < self._bytes_max
 
     async def room(self) -> None:
         """Wait while too much waits."""
-        if not self._roomy.is_set():
+        while not self.has_room:
+            if self._roomy is None:
+                self._roomy = asyncio.Event()
+            self._roomy.clear()
             await self._roomy.wait()
 
     async def _run(self, twin_id: int, lane: list[tuple[Item, int]]) -> None:
@@ -137,7 +140,5 @@ class Lanes(Generic[Item]):
     def _count(self, items: int, size: int) -> None:
         self._items += items
         self._bytes += size
-        if self._items < self._items_max and self._bytes < self._bytes_max:
+        if self._roomy is not None and self.has_room:
             self._roomy.set()
-        else:
-            self._roomy.clear()

@@ -21,9 +21,9 @@ class Reached(StrEnum):
     """rmb.2: the destination gateway has it in a list."""
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Parcel:
-    """One envelope to send. Exactly one of its three callbacks is called, once.
+    """One envelope to send. Exactly one of its three callbacks is called, once: by whoever owns it, usually the pool.
 
     Attributes:
         data: serialised envelope.
@@ -32,8 +32,11 @@ class Parcel:
         refused: the relay says that it goes nowhere (rmb.2 only), and why.
         expired: its time ran out before a relay took it; true when a connection that died may have carried it.
         uid, destination: for log lines.
+        relays: names of the relays in the destination's record, if they are known.
         number: its place in the order of sending; the pool sets it.
         tried: whether a connection has taken it.
+        places: the relays that have it, or that it waits for, as bits; the pool's.
+        ended: whether a callback has been called; the pool's.
     """
 
     data: bytes
@@ -43,8 +46,11 @@ class Parcel:
     expired: Callable[[bool], None]
     uid: str
     destination: str
+    relays: frozenset[str] = frozenset()
     number: int = 0
     tried: bool = False
+    places: int = 0
+    ended: bool = False
 
 
 @dataclass(frozen=True, slots=True)

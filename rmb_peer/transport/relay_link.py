@@ -16,11 +16,11 @@ from websockets.frames import CloseCode
 from rmb_peer.logs import event, get_logger
 from rmb_peer.protocol.backoff import Backoff
 from rmb_peer.protocol.heartbeat import Rhythm
-from rmb_peer.protocol.link.endings import SUBPROTOCOL, LinkBroken
+from rmb_peer.protocol.link.endings import SUBPROTOCOL, LinkBroken, Outcome
 from rmb_peer.transport.client_socket import ClientSocket, dial
 from rmb_peer.transport.inbox import Inbox
 from rmb_peer.transport.offer import Offer
-from rmb_peer.transport.parcels import LinkStatus, Parcel
+from rmb_peer.transport.parcels import LinkStatus, Parcel, Reached
 from rmb_peer.transport.rmb1 import Rmb1
 from rmb_peer.transport.rmb2 import Rmb2, frame_bytes_max
 from rmb_peer.transport.speaker import Speaker, Surroundings
@@ -54,7 +54,15 @@ class ParcelSource(Protocol):
         """The next parcel for this link; `None` when there is none that fits, or another link is preferred."""
         ...
 
-    def give_back(self, parcels: list[Parcel]) -> None:
+    def arrived(self, link: "RelayLink", parcel: Parcel, reached: Reached) -> None:
+        """A parcel has ended on this link, and how far it has come."""
+        ...
+
+    def refused(self, link: "RelayLink", parcel: Parcel, outcome: Outcome) -> None:
+        """A parcel has ended on this link: it goes nowhere from there, and why."""
+        ...
+
+    def give_back(self, link: "RelayLink", parcels: list[Parcel]) -> None:
         """Parcels of a connection that died; they go out again, before all younger ones."""
         ...
 
@@ -70,8 +78,6 @@ class RelayLink:
         url: of the relay, without the token.
         connected: whether a WebSocket is open.
         version: of the link protocol that is spoken.
-        rtt_s: how long the last ping took, there and back; `None` before the first one.
-        last_error: when the last failure was, by `clock`, and what it was; `None` when there was none.
     """
 
     def __init__(
@@ -108,7 +114,16 @@ class RelayLink:
         self._backoff = Backoff(RETRY_S_FIRST, RETRY_S_MAX, random)
         self._twin = twin
         self._frame_bytes_max = frame_bytes_max(message_bytes_max)
-        self._around = Surroundings(url, partial(source.next_parcel, self), inbox, clock, RHYTHM, message_bytes_max)
+        self._around = Surroundings(
+            url,
+            partial(source.next_parcel, self),
+            partial(source.arrived, self),
+            partial(source.refused, self),
+            inbox,
+            clock,
+            RHYTHM,
+            message_bytes_max,
+        )
         self._offer = Offer(offers, clock)
         self._speaker: Speaker | None = None
         self._understood = False
@@ -134,15 +149,25 @@ class RelayLink:
         """How long the relay has not answered a ping while nothing moved in either direction."""
         return self._speaker.pulse.unanswered_s() if self._speaker else 0.0
 
+    @property
+    def round_trip_s(self) -> float | None:
+        """Of the last ping that was answered, also of an earlier connection; `None` before the first."""
+        latest_s = self._speaker.pulse.round_trip_s if self._speaker else None
+        return self._round_trip_s if latest_s is None else latest_s
+
+    @property
+    def acknowledges(self) -> bool:
+        """Whether the relay says of each parcel how it ended, once it has (rmb.2)."""
+        return self._speaker is not None and self._speaker.name == SUBPROTOCOL
+
     def status(self) -> LinkStatus:
         """How the link is doing."""
         speaker = self._speaker
-        round_trip_s = speaker.pulse.round_trip_s if speaker else None
         return LinkStatus(
             url=self.url,
             connected=self.connected,
             protocol=speaker.name if speaker else None,
-            round_trip_s=self._round_trip_s if round_trip_s is None else round_trip_s,
+            round_trip_s=self.round_trip_s,
             in_flight=self.unconfirmed,
             last_error=self._last_error,
         )
@@ -156,6 +181,11 @@ class RelayLink:
         """Look at the connection now: `unanswered_s` is as old as the last look."""
         if self._speaker is not None:
             self._speaker.pulse.soon()
+
+    def probe(self) -> None:
+        """Ask the relay for a sign of life."""
+        if self._speaker is not None:
+            self._speaker.probe()
 
     async def run(self) -> None:
         """Keep the link up until cancelled."""
@@ -201,7 +231,7 @@ class RelayLink:
             self._speaker = None
             self._understood = speaker.understood
             self._round_trip_s = speaker.pulse.round_trip_s or self._round_trip_s
-            self._source.give_back(speaker.take_unended())
+            self._source.give_back(self, speaker.take_unended())
             self._set_connected(False)
 
     def _set_connected(self, connected: bool) -> None:

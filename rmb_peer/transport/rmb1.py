@@ -68,6 +68,10 @@ class Rmb1:
         """See `Speaker.wake`."""
         self._wake.set()
 
+    def probe(self) -> None:
+        """See `Speaker.probe`: whatever is in flight has a ping behind it."""
+        self._pulse.soon()
+
     def take_unended(self) -> list[Parcel]:
         """See `Speaker.take_unended`."""
         return self._pulse.take_unconfirmed()
@@ -135,5 +139,5 @@ class Rmb1:
     def _confirmed(self, parcels: list[Parcel]) -> None:
         for parcel in parcels:
             self._unconfirmed_bytes -= len(parcel.data)
-            parcel.arrived(Reached.READ_BY_RELAY)
+            self._around.arrived(parcel, Reached.READ_BY_RELAY)
         self._wake.set()

@@ -75,6 +75,12 @@ class Rmb2:
         """See `Speaker.wake`."""
         self._soon.set()
 
+    def probe(self) -> None:
+        """See `Speaker.probe`."""
+        if not self._pulse.unconfirmed:
+            self._pulse.writes(0, _WRITTEN)  # makes a ping due
+        self._pulse.soon()
+
     def take_unended(self) -> list[Parcel]:
         """See `Speaker.take_unended`."""
         return self._link.take_unended()
@@ -97,7 +103,7 @@ class Rmb2:
             heard = self._link.received(data)
             self._understood = True
             for parcel, outcome in heard.ended:
-                _end(parcel, outcome)
+                self._end(parcel, outcome)
             self._soon.set()  # there may be room now
             for number, envelope in heard.envelopes:
                 self._pulse.reading_held_up = not inbox.has_room()
@@ -142,12 +148,11 @@ class Rmb2:
         self._link.settle(number, IS_SAFE)
         self._soon.set()
 
-
-def _end(parcel: Parcel, outcome: Outcome) -> None:
-    match outcome.ending:
-        case Ending.SAFE:
-            parcel.arrived(Reached.STORED_AT_RELAY)
-        case Ending.AT_PEER:
-            parcel.arrived(Reached.STORED_AT_PEER)
-        case Ending.REFUSED:
-            parcel.refused(outcome)
+    def _end(self, parcel: Parcel, outcome: Outcome) -> None:
+        match outcome.ending:
+            case Ending.SAFE:
+                self._around.arrived(parcel, Reached.STORED_AT_RELAY)
+            case Ending.AT_PEER:
+                self._around.arrived(parcel, Reached.STORED_AT_PEER)
+            case Ending.REFUSED:
+                self._around.refused(parcel, outcome)

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from rmb_peer.protocol.heartbeat import Rhythm
+from rmb_peer.protocol.link.endings import Outcome
 from rmb_peer.transport.inbox import Inbox
-from rmb_peer.transport.parcels import Parcel
+from rmb_peer.transport.parcels import Parcel, Reached
 from rmb_peer.transport.pulse import Pulse
 
 
@@ -18,6 +19,8 @@ class Surroundings:
     Attributes:
         url: of the relay, for log lines.
         next_parcel: the next parcel that may go out here now, or `None`.
+        arrived: hears of a parcel how far it has come; it has ended here.
+        refused: hears of a parcel that it goes nowhere from here, and why.
         inbox: where envelopes go.
         clock: monotonic seconds.
         rhythm: of the pings.
@@ -26,6 +29,8 @@ class Surroundings:
 
     url: str
     next_parcel: Callable[[], Parcel | None]
+    arrived: Callable[[Parcel, Reached], None]
+    refused: Callable[[Parcel, Outcome], None]
     inbox: Inbox
     clock: Callable[[], float]
     rhythm: Rhythm
@@ -62,6 +67,10 @@ class Speaker(Protocol):
 
     def wake(self) -> None:
         """There may be something to send."""
+        ...
+
+    def probe(self) -> None:
+        """Ask the relay for a sign of life soon, unless that is under way."""
         ...
 
     def take_unended(self) -> list[Parcel]:

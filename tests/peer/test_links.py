@@ -28,7 +28,7 @@ async def test_what_a_dead_connection_swallowed_is_sent_again() -> None:
         relay.connections[a.twin.id].transport.pause_reading()
         for number in range(20):
             a.request(b.twin.id, ref=str(number), cmd=f"test.{number}")
-        await a.until(lambda: a.pool._links[0].unconfirmed == 20)
+        await a.until(lambda: a.pool._lanes[0].link.unconfirmed == 20)
         assert not relay.received
         relay.connections[a.twin.id].transport.abort()
         for number in range(20):
@@ -144,7 +144,7 @@ async def test_the_window_bounds_what_is_under_way() -> None:
         relay.connections[a.twin.id].transport.pause_reading()
         for _ in range(3 * rmb1.WINDOW_PARCELS):
             a.memory.push(keys.LOCAL_REQUESTS, request_json(b.twin.id))
-        link = a.pool._links[0]
+        link = a.pool._lanes[0].link
         await a.until(lambda: not link.has_room)
         assert link.unconfirmed == rmb1.WINDOW_PARCELS
         relay.connections[a.twin.id].transport.resume_reading()
@@ -158,7 +158,7 @@ async def test_a_request_to_many_does_not_fill_the_memory(monkeypatch: pytest.Mo
     async with scripted_relay() as relay, two_nodes(relay.url) as (a, b):
         relay.connections[a.twin.id].transport.pause_reading()
         a.request(*[b.twin.id] * 50)
-        await a.until(lambda: a.pool._links[0].unconfirmed >= 20)
+        await a.until(lambda: a.pool._lanes[0].link.unconfirmed >= 20)
         for _ in range(100):
             await asyncio.sleep(0)
         assert a.upstream.in_flight == 20
@@ -211,6 +211,6 @@ async def test_superseded_gateways_do_not_evict_each_other_all_the_time() -> Non
     """A connection closed because another took its place is not dialled again at once."""
     async with scripted_relay() as relay, two_nodes(relay.url) as (a, _):
         await relay.connections[a.twin.id].close(relay_link.SUPERSEDED, "superseded")
-        link = a.pool._links[0]
+        link = a.pool._lanes[0].link
         await a.until(lambda: not link.connected)
         assert link._backoff.next_s() >= relay_link.SUPERSEDED_RETRY_S / 2

@@ -195,7 +195,7 @@ async def test_requester_hears_of_an_unusable_answer_although_the_gateway_was_ki
         relay.connections[b.twin.id].transport.pause_reading()
         b.respond(request, dat="a b")
         await b.until(lambda: b.memory.dead)
-        await b.until(lambda: b.pool._links[0].unconfirmed)
+        await b.until(lambda: b.pool._lanes[0].link.unconfirmed)
         await b.conclusions.flush()
         assert len(b.memory.outbox) == 1
         relay.connections[b.twin.id].transport.resume_reading()

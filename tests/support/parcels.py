@@ -18,7 +18,9 @@ class Endings:
 
     all: list[tuple[str, Reached | Outcome | str]] = field(default_factory=list)
 
-    def parcel(self, uid: str, *, size_bytes: int = 0, twin: int = 2, expires_at_s: int = FAR_S) -> Parcel:
+    def parcel(
+        self, uid: str, *, size_bytes: int = 0, twin: int = 2, expires_at_s: int = FAR_S, relays: tuple[str, ...] = ()
+    ) -> Parcel:
         """An envelope for a twin that is not connected, with a payload of this size."""
         envelope = Envelope(uid=uid, timestamp=int(time.time()), expiration=60, plain=bytes(size_bytes))
         envelope.destination.twin = twin
@@ -30,6 +32,7 @@ class Endings:
             expired=lambda tried: self.all.append((uid, "maybe arrived" if tried else "not sent")),
             uid=uid,
             destination=str(twin),
+            relays=frozenset(relays),
         )
 
 
@@ -48,7 +51,13 @@ class OneQueue:
     def next_parcel(self, link: RelayLink) -> Parcel | None:
         return self.pending.popleft() if self.pending and link.fits(len(self.pending[0].data)) else None
 
-    def give_back(self, parcels: list[Parcel]) -> None:
+    def arrived(self, link: RelayLink, parcel: Parcel, reached: Reached) -> None:
+        parcel.arrived(reached)
+
+    def refused(self, link: RelayLink, parcel: Parcel, outcome: Outcome) -> None:
+        parcel.refused(outcome)
+
+    def give_back(self, link: RelayLink, parcels: list[Parcel]) -> None:
         self.pending.extendleft(reversed(parcels))
 
     def link_changed(self, link: RelayLink) -> None:

@@ -7,9 +7,10 @@ from contextlib import asynccontextmanager
 
 import pytest
 
+from rmb_peer.protocol.link.endings import Outcome
 from rmb_peer.transport import relay_link
 from rmb_peer.transport.inbox import Inbox
-from rmb_peer.transport.parcels import Parcel
+from rmb_peer.transport.parcels import Parcel, Reached
 from rmb_peer.transport.relay_link import RelayLink
 from rmb_peer.transport.rmb1 import Rmb1
 from tests.support.scripted_relay import scripted_relay
@@ -23,7 +24,13 @@ class NoParcels:
     def next_parcel(self, link: RelayLink) -> Parcel | None:
         return None
 
-    def give_back(self, parcels: list[Parcel]) -> None:
+    def arrived(self, link: RelayLink, parcel: Parcel, reached: Reached) -> None:
+        raise AssertionError
+
+    def refused(self, link: RelayLink, parcel: Parcel, outcome: Outcome) -> None:
+        raise AssertionError
+
+    def give_back(self, link: RelayLink, parcels: list[Parcel]) -> None:
         assert not parcels
 
     def link_changed(self, link: RelayLink) -> None:

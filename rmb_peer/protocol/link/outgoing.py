@@ -3,7 +3,6 @@
 Pure. It refuses to know frames: `link` writes and reads those.
 """
 
-from collections import deque
 from collections.abc import Iterable
 from typing import Generic, TypeVar
 
@@ -21,7 +20,7 @@ class Outgoing(Generic[Entry]):
         self._last = 0
         self._unended: dict[int, tuple[Entry, int]] = {}  # in the order of their numbers
         self._unended_bytes = 0
-        self._queue: deque[bytes] = deque()
+        self._queue: list[bytes] = []
 
     @property
     def unended(self) -> int:
@@ -61,13 +60,14 @@ class Outgoing(Generic[Entry]):
         """The next queued envelopes for one frame, at least one if there is any, and the number of the first."""
         first = self._last - len(self._queue) + 1
         queue = self._queue
-        run: list[bytes] = []
-        left_bytes = bytes_max
-        for _ in range(min(len(queue), messages_max)):
-            left_bytes -= len(queue[0])
-            if left_bytes < 0 and run:
+        count, left_bytes = 0, bytes_max
+        for data in queue[:messages_max]:
+            left_bytes -= len(data)
+            if left_bytes < 0 and count:
                 break
-            run.append(queue.popleft())
+            count += 1
+        run = queue[:count]
+        del queue[:count]
         return first, run
 
     def end(self, runs: Iterable[Run], safe: int) -> list[tuple[Entry, Outcome]]:

@@ -1,0 +1,52 @@
+"""The end of a request whose connection lives on: aiohttp's tasks and request objects go, the WebSocket stays.
+
+aiohttp serves a WebSocket from within the handler of the request that asked for it. A session lasts for days; its
+request, with two tasks, a parser and the headers, would take more memory than the session itself. So the handler ends
+when the handshake has been answered, and the session runs in a task of ours.
+
+aiohttp closes a connection after such a response unless it is gone already, so for that moment its protocol does not
+see it. It goes on to feed what arrives to the WebSocket, and to hear of the connection's end. This is the one file that
+touches attributes which aiohttp does not document; `tests/relay/test_upgrade.py` would notice if they changed.
+"""
+
+import asyncio
+from collections.abc import Callable
+
+from aiohttp.abc import AbstractStreamWriter
+from aiohttp.web import BaseRequest, RequestHandler, StreamResponse
+
+
+class Upgraded(StreamResponse):
+    """The answer of a handler that has answered the handshake itself."""
+
+    def __init__(self, protocol: RequestHandler, serve: Callable[[], None]) -> None:
+        """The answer to one request.
+
+        Args:
+            protocol: aiohttp's, of the connection.
+            serve: begins to serve the connection; called once aiohttp has done with the request.
+        """
+        super().__init__(status=101)
+        self._protocol = protocol
+        self._serve = serve
+
+    async def prepare(self, request: BaseRequest) -> AbstractStreamWriter | None:
+        """Nothing is left to be said."""
+        return None
+
+    async def write_eof(self, data: bytes = b"") -> None:
+        """The last thing that aiohttp calls before it ends its task."""
+        protocol, serve = self._protocol, self._serve
+        transport, task = protocol.transport, protocol._task_handler
+        if transport is None or task is None:
+            serve()  # the connection is lost, and whoever serves it will notice
+            return
+        protocol.transport = None
+        protocol._parser = None  # of HTTP
+
+        def done(_: "asyncio.Task[None]") -> None:
+            if not transport.is_closing():
+                protocol.transport = transport
+            serve()
+
+        task.add_done_callback(done)
