@@ -15,11 +15,12 @@ from collections import deque
 from collections.abc import Coroutine, Sequence
 
 from relay.acknowledged_intake import AcknowledgedIntake
+from relay.attended import Spawn
 from relay.ends import LOST, End, rules_broken
 from relay.handover import Handover, OnLink, Parcel
 from relay.log_lines import printable
 from relay.sessions import Session
-from relay.signed_in import SignedIn, Spawn
+from relay.signed_in import SignedIn
 from relay.switch import Refusal
 from relay.tasks import end as end_tasks
 from rmb_peer.logs import event, get_logger
