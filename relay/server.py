@@ -11,10 +11,11 @@ from typing import Any
 import orjson
 from aiohttp import hdrs, web
 
-from relay.acknowledged import AcknowledgedConnection, frame_bytes_max
+from relay.acknowledged import AcknowledgedConnection
 from relay.connection import Connection
 from relay.exchange import Exchange
 from relay.federation.inbound import Answer, accept_post, bad_request
+from relay.frames import frame_bytes_max
 from relay.mailboxes import Mailboxes, MailboxFailed
 from relay.metrics import CONTENT_TYPE
 from relay.sessions import Sessions

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from relay.acknowledged import IN_FLIGHT, frame_bytes_max
+from relay.acknowledged import IN_FLIGHT
 from relay.config import RateLimit
+from relay.frames import frame_bytes_max
 from relay.mailboxes import ENTRIES_MAX, PAGE_ENTRIES_MAX
 from rmb_peer.protocol.envelope import Envelope
 from rmb_peer.protocol.heartbeat import Rhythm
