@@ -9,7 +9,8 @@ weakness). What is signed, with the ed25519 key of the relay that posts (`relay/
 
 | Bytes | What |
 |---|---|
-| 15 | `rmb-relay-post` and a zero byte, so that no other use of the key makes such a signature |
+| 15 | `rmb-relay-post` and a zero byte, so that no other use of the key makes such a signature; for a lasting link
+(`link_signature`) `rmb-relay-link`, so that neither can stand in for the other |
 | 2 + n | length of `from` (unsigned, big-endian), then `from` in ASCII |
 | 2 + n | the same for `to` |
 | 8 | `ts`, Unix seconds (unsigned, big-endian) |
