@@ -46,6 +46,12 @@ def outbox_marker_key(domain: str, process: str) -> str:
 OUTBOX_CALLS = "relay.outbox.calls"
 """The channel on which processes tell each other that something was put into an outbox."""
 
+
+def lease_key(name: str) -> str:
+    """Who does a kind of work at present: a string that expires."""
+    return f"relay.lease:{{{name}}}"
+
+
 OUTBOXES = "relay.outboxes"
 """The set of relays for which something waits, or waited."""
 
