@@ -46,6 +46,7 @@ class Metrics:
         confirmations: entries that a client is known to have read.
         poison: mailbox entries deleted because of their shape.
         replies_dropped: answers to a client that could neither be stored nor sent.
+        told: errors about what was dropped later, by what became of them; see `telling`.
         cache_hits, cache_misses: destinations that were known, or had to be looked up.
         link_frames_in, link_frames_out: frames of rmb.2.
         endings: how envelopes that came over rmb.2 have ended, by `Ending`.
@@ -72,6 +73,7 @@ class Metrics:
     confirmations: int = 0
     poison: int = 0
     replies_dropped: int = 0
+    told: Counter[str] = field(default_factory=Counter)
     cache_hits: int = 0
     cache_misses: int = 0
     link_frames_in: int = 0
@@ -114,6 +116,8 @@ class Metrics:
         yield "rmb_cache_entries", "gauge", "Twins remembered.", [("", self.cache_entries())]
         yield from self._chain_families(counter)
         yield counter("relay_replies_dropped_total", "Answers neither stored nor sent.", self.replies_dropped)
+        told = [(f'how="{how}"', count) for how, count in sorted(self.told.items())]
+        yield "relay_told_total", "counter", "Errors about what was dropped later, by what became of them.", told
         frames = [('direction="in"', self.link_frames_in), ('direction="out"', self.link_frames_out)]
         ends = [(f'ending="{ending.name.lower()}"', self.endings[ending]) for ending in Ending]
         yield "relay_link_frames_total", "counter", "Frames of rmb.2.", frames
