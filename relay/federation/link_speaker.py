@@ -3,23 +3,30 @@
 The connection is made when there is something to say, and closed when there has been nothing for a while. How envelopes
 travel on it is what a gateway does (`rmb_peer/transport/rmb2`): windows, endings, pings. Nothing comes back on it.
 
-When a connection is lost, or the other relay asks to wait, everything from the first envelope on that has not ended has
-to be sent again, on a new connection and in the old order. Some of it may have arrived: the other relay holds it, or
-has passed it on. So it can come twice, and the gateway at the end recognises the repeat by its marks; other makes of
-gateways get it twice, as with single posts whose answer was lost (spec rmb 6.8).
+When a connection is lost, what has not ended has to be sent again, and so has what follows it to the same twin. Some of
+that may have arrived: the other relay holds it, or has passed it on. So it can come twice, and the gateway at the end
+recognises the repeat by its marks; other makes of gateways get it twice, as with a single post whose answer was lost
+(spec rmb 6.8).
 
-When to try again is the sender's business. This module refuses to know who that is.
+When the other relay puts an envelope off, it puts off what follows for the same twin on the same connection
+(`link_intake`), so that nothing overtakes. What comes after that batch goes on a new connection.
+
+When to try again is the sender's business. This module refuses to know who that is, and where relays are.
 """
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping, Sequence
-from functools import partial
-from typing import cast
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TypeGuard, cast
 
 from websockets.exceptions import ConnectionClosed, InvalidStatus, NegotiationError, WebSocketException
 from websockets.frames import CloseCode
 
+from relay.federation.places import PlaceRefused
+from relay.federation.post_speaker import twin_of
+from relay.federation.posting import REJECTED, cleaned, wait_s
 from relay.federation.speaker import Accepted, Outcome, Queued, Refused, TryAgain
 from relay.switch import OFFLINE, UNKNOWN_TWIN
 from rmb_peer.logs import event, get_logger
@@ -34,9 +41,8 @@ from rmb_peer.transport.rmb2 import Rmb2, frame_bytes_max
 from rmb_peer.transport.speaker import Surroundings
 from rmb_peer.transport.tcp import limit_unsent
 
-DIAL_S_MAX = 5.0
-"""Longest wait for a connection. A guess: other relays give a post 3 s in all (spec rmb 6.8), and here is a look-up of
-our key at the other relay's side."""
+DIAL_S_MAX = 10.0
+"""Longest wait for a connection. A guess: the other relay may have to ask us for our key first."""
 
 IDLE_S = 300.0
 """A link with nothing to carry is closed after this time; a guess: dialling anew costs a few round trips."""
@@ -50,9 +56,12 @@ RHYTHM = Rhythm(idle_s=20.0, dead_s=10.0)
 _MESSAGE_BYTES_MAX = 0
 """Nothing is to come back but endings."""
 
-_BUSY = frozenset({429, 503})
-_REFUSED_FOR_NOW = frozenset({408, 429})
-"""What among 4xx does not mean that this relay has no link for us (RFC 9110, 15.5.9; RFC 6585, 4)."""
+_BUSY = 503
+_REFUSED_FOR_NOW = frozenset({408, 425, 429})
+"""What among 4xx does not mean that this relay has no link for us (RFC 9110, 15.5.9; RFC 8470, 5.2; RFC 6585, 4)."""
+
+TOO_MANY = 429
+"""Code of a refusal because of a rate, as of an answer to a post (RFC 6585, 4)."""
 
 _LOG = get_logger("relay.federation")
 
@@ -61,13 +70,30 @@ class LinkRefused(Exception):
     """The other relay takes no link from us; single posts may work. The text says how it showed that."""
 
 
+@dataclass(frozen=True, slots=True)
+class Way:
+    """Where a link is dialled.
+
+    Attributes:
+        url: of the other relay, `ws://…` or `wss://…`.
+        addresses: tried one after the other; the certificate must be for the URL's host all the same.
+    """
+
+    url: str
+    addresses: Sequence[str]
+
+
+FindWay = Callable[[], Awaitable[Way]]
+"""Raises `PlaceRefused`, or `OSError`."""
+
+
 class LinkSpeaker:
     """See `speaker.Speaker`."""
 
     def __init__(
         self,
-        url: str,
-        domain: str,
+        name: str,
+        find_way: FindWay,
         make_headers: Callable[[], Mapping[str, str]],
         *,
         idle_s: float = IDLE_S,
@@ -77,15 +103,15 @@ class LinkSpeaker:
         """Nothing is dialled before there is something to say.
 
         Args:
-            url: of the other relay, `ws://…` or `wss://…`.
-            domain: its name, for log lines.
+            name: of the other relay.
+            find_way: where it is, asked for each connection.
             make_headers: headers that prove who we are, fresh for each connection.
             idle_s: see `IDLE_S`.
             ending_s_max: see `ENDING_S_MAX`.
             rhythm: pings.
         """
-        self._url = url
-        self._domain = domain
+        self._name = name
+        self._find_way = find_way
         self._make_headers = make_headers
         self._idle_s = idle_s
         self._ending_s_max = ending_s_max
@@ -108,16 +134,18 @@ class LinkSpeaker:
         connection = self._connection
         if connection is None or not connection.open:
             await self._drop()
-            connection = self._connection = _Connection(self._url, self._domain, self._make_headers(), self._rhythm)
-        run = _Run(batch, self._domain)
+            connection = self._connection = _Connection(self._name, self._find_way, self._make_headers, self._rhythm)
+        run = _Run(batch, self._name)
         try:
             failure = await self._carry(run, connection)
+        except PlaceRefused as error:
+            return [Refused("forbidden", REJECTED + str(error))] * len(batch)
         except BaseException:
             connection.end()  # what it carries is nobody's any more
             raise
         outcomes = run.outcomes(failure)
-        if isinstance(outcomes[-1], TryAgain):
-            await self._drop()  # it takes nothing more; see `link_intake`
+        if any(isinstance(outcome, TryAgain) for outcome in outcomes):
+            await self._drop()
         else:
             self._idle = asyncio.get_running_loop().call_later(self._idle_s, connection.end)
         return outcomes
@@ -161,12 +189,14 @@ class _Connection:
         refused: the other relay did not want it.
     """
 
-    def __init__(self, url: str, domain: str, headers: Mapping[str, str], rhythm: Rhythm) -> None:
-        self.failure = TryAgain("unreachable", "the link was closed")
-        self.refused: LinkRefused | None = None
-        self._url = url
-        self._domain = domain
-        self._headers = headers
+    def __init__(
+        self, name: str, find_way: FindWay, make_headers: Callable[[], Mapping[str, str]], rhythm: Rhythm
+    ) -> None:
+        self.failure = TryAgain("cut", f"the link to relay {name} was closed")
+        self.refused: LinkRefused | PlaceRefused | None = None
+        self._name = name
+        self._find_way = find_way
+        self._make_headers = make_headers
         self._rhythm = rhythm
         self._socket: ClientSocket | None = None
         self._rmb2: Rmb2 | None = None
@@ -221,27 +251,41 @@ class _Connection:
             understood = self._rmb2 is not None and self._rmb2.understood
             if not understood and _is_refusal(error):
                 self.refused = LinkRefused(_text(error))
-            self.failure = _failure(error)
-            event(_LOG, logging.INFO, "link to another relay ended", relay=self._domain, reason=self.failure.text)
+            self.failure = _failure(self._name, error)
+            event(_LOG, logging.INFO, "link to another relay ended", relay=self._name, reason=self.failure.text)
+        except PlaceRefused as error:
+            self.refused = error
 
     async def _dial_and_speak(self) -> None:
-        frame_bytes = frame_bytes_max(_MESSAGE_BYTES_MAX)
-        async with dial(
-            self._url, [SUBPROTOCOL], frame_bytes, headers=self._headers, dial_s_max=DIAL_S_MAX
-        ) as connection:
-            socket = self._socket = cast(ClientSocket, connection)
+        way = await self._find_way()
+        socket = self._socket = await self._dial(way)
+        try:
             if socket.subprotocol is None:
                 raise NegotiationError(f"no {SUBPROTOCOL} was selected")
             limit_unsent(socket.transport)
             clock = asyncio.get_running_loop().time
-            around = Surroundings(self._url, self._next_parcel, _OneWay(), clock, self._rhythm, _MESSAGE_BYTES_MAX)
+            around = Surroundings(way.url, self._next_parcel, _OneWay(), clock, self._rhythm, _MESSAGE_BYTES_MAX)
             self._rmb2 = Rmb2(socket, around)
-            event(_LOG, logging.INFO, "link to another relay made", relay=self._domain)
+            event(_LOG, logging.INFO, "link to another relay made", relay=self._name)
+            await self._rmb2.run()
+        except LinkBroken as error:
+            await socket.close_broken(error)
+            raise
+        finally:
+            await socket.close()
+
+    async def _dial(self, way: Way) -> ClientSocket:
+        """The first address that takes a connection decides."""
+        frame_bytes = frame_bytes_max(_MESSAGE_BYTES_MAX)
+        for number, host in enumerate(way.addresses, 1):
+            headers = self._make_headers()
+            dialled = dial(way.url, [SUBPROTOCOL], frame_bytes, headers=headers, dial_s_max=DIAL_S_MAX, host=host)
             try:
-                await self._rmb2.run()
-            except LinkBroken as error:
-                await socket.close_broken(error)
-                raise
+                return cast(ClientSocket, await dialled)
+            except OSError:  # a timeout is one, too
+                if number == len(way.addresses):
+                    raise
+        raise OSError("it has no address")
 
 
 class _OneWay(Inbox):
@@ -255,60 +299,72 @@ class _Run:
     """One batch on its way.
 
     Attributes:
-        changed: something has ended, or the connection has.
+        changed: everything has ended, or the connection has.
     """
 
-    def __init__(self, batch: Sequence[Queued], domain: str) -> None:
+    def __init__(self, batch: Sequence[Queued], name: str) -> None:
         self.changed = asyncio.Event()
         self._batch = batch
-        self._domain = domain
+        self._twins = [twin_of(queued.data) for queued in batch]
+        self._name = name
         self._outcomes: list[Outcome | None] = [None] * len(batch)
         self._next = 0
-        self._left = len(batch)
-        self._put_off = False
+        self._on_link = 0
+        self._put_off: set[int] = set()
+        self._all_put_off = False
 
     @property
     def ended(self) -> bool:
-        """Whether everything has, or what is left need not be tried."""
-        return self._left == 0 or (self._put_off and self._left == len(self._batch) - self._next)
+        """Whether everything has, or is not to be sent now."""
+        return self._on_link == 0 and (self._all_put_off or self._next == len(self._batch))
 
     def next_parcel(self, has_room: Callable[[int], bool]) -> Parcel | None:
-        """The next one, if there is room for it, and nothing has to wait."""
-        if self._put_off or self._next == len(self._batch):
-            return None
-        queued = self._batch[self._next]
-        if not has_room(len(queued.data)):
-            return None
-        end = partial(self._end, self._next)
-        self._next += 1
+        """The next one, if there is room for it, and it does not have to wait behind another one."""
+        while self._next < len(self._batch) and not self._all_put_off:
+            queued = self._batch[self._next]
+            if self._twins[self._next] in self._put_off:
+                self._next += 1
+                continue
+            if not has_room(len(queued.data)):
+                return None
+            self._next += 1
+            self._on_link += 1
+            return self._parcel(self._next - 1, queued)
+        return None
+
+    def _parcel(self, index: int, queued: Queued) -> Parcel:
         return Parcel(
             queued.data,
             queued.expires_at_s,
-            arrived=lambda reached: end(_ACCEPTED),
-            refused=lambda outcome: end(_refusal(outcome)),
+            arrived=lambda reached: self._end(index, _ACCEPTED),
+            refused=lambda outcome: self._end(index, _refusal(self._name, outcome)),
             expired=lambda tried: None,
             uid=queued.id,
-            destination=self._domain,
+            destination=self._name,
         )
 
     def outcomes(self, failure: TryAgain) -> list[Outcome]:
-        """What became of each, in order: from the first one on that has to be sent again, all have to be.
+        """What became of each, in order. What follows one that has to be sent again, to the same twin, has to, too.
 
         Args:
             failure: of those that have not ended.
         """
+        again: dict[int, TryAgain] = {}
         told: list[Outcome] = []
-        again: TryAgain | None = None
-        for outcome in self._outcomes:
-            if again is None and not isinstance(outcome, Accepted | Refused):
-                again = outcome or failure
-            told.append(again or outcome or failure)
+        whole = next((found for found in self._outcomes if _concerns_all(found)), failure)
+        for twin, outcome in zip(self._twins, self._outcomes, strict=True):
+            found = again.get(twin) or outcome or whole
+            if isinstance(found, TryAgain):
+                again.setdefault(twin, found)
+            told.append(found)
         return told
 
     def _end(self, index: int, outcome: Outcome) -> None:
         self._outcomes[index] = outcome
-        self._left -= 1
-        self._put_off = self._put_off or isinstance(outcome, TryAgain)
+        self._on_link -= 1
+        if isinstance(outcome, TryAgain):
+            self._put_off.add(self._twins[index])
+            self._all_put_off = self._all_put_off or _concerns_all(outcome)
         if self.ended:
             self.changed.set()
 
@@ -316,14 +372,18 @@ class _Run:
 _ACCEPTED = Accepted()
 
 
-def _refusal(outcome: endings.Outcome) -> Outcome:
+def _concerns_all(outcome: Outcome | None) -> TypeGuard[TryAgain]:
+    return isinstance(outcome, TryAgain) and outcome.reason == "busy"
+
+
+def _refusal(name: str, outcome: endings.Outcome) -> Outcome:
+    text = cleaned(outcome.reason.encode())
     if outcome.retry_after_ms:
-        return TryAgain("busy", outcome.reason, outcome.retry_after_ms / 1000)
-    if outcome.code == MessageTooLarge.code:
-        return Refused("too_large", outcome.reason)
-    return Refused(
-        {OFFLINE.text: "offline", UNKNOWN_TWIN.text: "unknown"}.get(outcome.reason, "refused"), outcome.reason
-    )
+        # A rate concerns all that goes to the relay; else one mailbox is full, or one append failed.
+        reason = "busy" if outcome.code == TOO_MANY else "failing"
+        return TryAgain(reason, f"relay {name} takes it later: {text}", outcome.retry_after_ms / 1000)
+    reason = {OFFLINE.text: "offline", UNKNOWN_TWIN.text: "unknown"}.get(outcome.reason, "refused")
+    return Refused("too_large" if outcome.code == MessageTooLarge.code else reason, REJECTED + text)
 
 
 def _is_refusal(error: Exception) -> bool:
@@ -334,33 +394,25 @@ def _is_refusal(error: Exception) -> bool:
     return isinstance(error, NegotiationError | LinkBroken)
 
 
-def _failure(error: Exception) -> TryAgain:
-    text = _text(error)
+def _failure(name: str, error: Exception) -> TryAgain:
     match error:
         case InvalidStatus():
-            busy = error.response.status_code in _BUSY
-            return TryAgain("busy" if busy else "failing", text, _retry_after_s(error))
+            status = error.response.status_code
+            busy = status == _BUSY or status in _REFUSED_FOR_NOW
+            after_s = wait_s(error.response.headers.get("Retry-After"), time.time())
+            return TryAgain("busy" if busy else "failing", f"relay {name}: {_text(error)}", after_s)
         case ConnectionClosed():
             busy = error.rcvd is not None and error.rcvd.code == CloseCode.TRY_AGAIN_LATER
-            return TryAgain("busy" if busy else "unreachable", text)
+            return TryAgain("busy" if busy else "cut", f"relay {name} closed the link: {error}")
         case TimeoutError():
-            return TryAgain("timeout", text)
+            return TryAgain("timeout", f"relay {name} did not answer in time")
         case LinkBroken() | WebSocketException():
-            return TryAgain("garbage", text)
+            return TryAgain("garbage", f"relay {name} does not keep to the rules of the link: {_text(error)}")
         case _:
-            return TryAgain("unreachable", text)
+            return TryAgain("unreachable", f"relay {name} cannot be reached: {_text(error)}")
 
 
 def _text(error: Exception) -> str:
     if isinstance(error, InvalidStatus):
-        body = (error.response.body or b"").decode(errors="replace")[:200]
-        return f"the other relay refused the link: {error.response.status_code} {body}".rstrip()
-    if isinstance(error, ConnectionClosed):
-        return f"the connection to the other relay was closed: {error}"
+        return f"it answered {error.response.status_code} {cleaned(bytes(error.response.body or b''))}".rstrip()
     return str(error) or type(error).__name__
-
-
-def _retry_after_s(error: InvalidStatus) -> float:
-    """Seconds in `Retry-After` (RFC 9110, 10.2.3); a date there is not read."""
-    said = error.response.headers.get("Retry-After", "")
-    return float(said) if said.isascii() and said.isdigit() and len(said) < 6 else 0.0

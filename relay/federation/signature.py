@@ -9,8 +9,7 @@ weakness). What is signed, with the ed25519 key of the relay that posts (`relay/
 
 | Bytes | What |
 |---|---|
-| 15 | `rmb-relay-post` and a zero byte, so that no other use of the key makes such a signature; for a lasting link
-(`link_signature`) `rmb-relay-link`, so that neither can stand in for the other |
+| 15 | what it is for, `rmb-relay-post` and a zero byte, so that no other use of the key makes such a signature |
 | 2 + n | length of `from` (unsigned, big-endian), then `from` in ASCII |
 | 2 + n | the same for `to` |
 | 8 | `ts`, Unix seconds (unsigned, big-endian) |
@@ -18,6 +17,9 @@ weakness). What is signed, with the ed25519 key of the relay that posts (`relay/
 
 `from` and `to` are names as records hold them (`normalize_relay`): lower case, `host` or `host:port`. `to` keeps a post
 from being shown to a second relay; `ts` and the receiver's memory keep it from being shown twice.
+
+The same header opens a lasting link (`link_signature`): another purpose of 15 bytes, so that neither signature can
+stand in for the other.
 
 Nothing here compares secrets: what is checked is public, and the library's signing takes the same time for every key.
 """
@@ -43,7 +45,10 @@ CLOCK_S_MAX = 60
 HEADER_CHARS_MAX = 1024
 """Two names of 253 characters, a time and a signature take 700."""
 
-_CONTEXT = b"rmb-relay-post\0"
+POST = b"rmb-relay-post\0"
+LINK = b"rmb-relay-link\0"
+"""What a signature is for."""
+
 _NAMES = ("from", "to", "ts", "sig")
 _PARAMETER = re.compile(r'[ \t]*([A-Za-z][A-Za-z0-9_-]{0,31})[ \t]*=[ \t]*"([^"\\\x00-\x1f\x7f]*)"[ \t]*(?:,|\Z)')
 _TS = re.compile(r"0|[1-9][0-9]{0,11}")
@@ -100,19 +105,20 @@ class SignedPost:
                 f"at most {CLOCK_S_MAX} s are accepted: set the clock"
             )
 
-    def is_signed_by(self, public_key: bytes, body: bytes) -> bool:
+    def is_signed_by(self, public_key: bytes, body: bytes, purpose: bytes = POST) -> bool:
         """Whether this relay's key signed this body under these names at this time.
 
         Args:
             public_key: of the relay that `from_domain` names.
             body: as it came.
+            purpose: what the signature must be for.
         """
-        message = signed_bytes(self.from_domain, self.to_domain, self.ts_s, body)
+        message = signed_bytes(self.from_domain, self.to_domain, self.ts_s, body, purpose)
         return signed_by(public_key, message, self.signature)
 
 
 def sign_post(
-    identity: RelayIdentity, from_domain: str, to_domain: str, body: bytes, now_s: float
+    identity: RelayIdentity, from_domain: str, to_domain: str, body: bytes, now_s: float, purpose: bytes = POST
 ) -> Mapping[str, str]:
     """The headers that make a post ours.
 
@@ -122,16 +128,17 @@ def sign_post(
         to_domain: the relay that the post goes to, under the name by which records list it, normalised.
         body: the envelope, exactly the bytes that will be sent.
         now_s: Unix seconds.
+        purpose: what the signature is for.
     """
     ts_s = int(now_s)
-    signature = base64.b64encode(identity.sign(signed_bytes(from_domain, to_domain, ts_s, body))).decode()
+    signature = base64.b64encode(identity.sign(signed_bytes(from_domain, to_domain, ts_s, body, purpose))).decode()
     return {HEADER: f'{SCHEME} from="{from_domain}", to="{to_domain}", ts="{ts_s}", sig="{signature}"'}
 
 
-def signed_bytes(from_domain: str, to_domain: str, ts_s: int, body: bytes) -> bytes:
+def signed_bytes(from_domain: str, to_domain: str, ts_s: int, body: bytes, purpose: bytes = POST) -> bytes:
     """What the signature covers; see the table above."""
     names = b"".join(len(name).to_bytes(2) + name.encode("ascii") for name in (from_domain, to_domain))
-    return _CONTEXT + names + ts_s.to_bytes(8) + hashlib.blake2b(body, digest_size=32).digest()
+    return purpose + names + ts_s.to_bytes(8) + hashlib.blake2b(body, digest_size=32).digest()
 
 
 def parse_header(header: str | None) -> SignedPost | None:

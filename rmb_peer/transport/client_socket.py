@@ -65,6 +65,7 @@ def dial(
     *,
     headers: Mapping[str, str] | None = None,
     dial_s_max: float = DIAL_S_MAX,
+    host: str | None = None,
 ) -> connect:
     """Connect to a relay; to be used with `async with`, which yields a `ClientSocket`.
 
@@ -74,7 +75,9 @@ def dial(
         frame_bytes_max: larger messages from the relay end the connection.
         headers: sent with the handshake, besides those that it needs.
         dial_s_max: longest wait for the connection, handshakes included.
+        host: connect to this address instead of the URL's host, without a proxy in between.
     """
+    elsewhere: dict[str, Any] = {} if host is None else {"host": host, "proxy": None}
     return _Connect(
         url,
         subprotocols=[Subprotocol(name) for name in offered] or None,
@@ -86,4 +89,5 @@ def dial(
         additional_headers=headers,
         user_agent_header=f"rmb-peer/{__version__}",
         create_connection=ClientSocket,
+        **elsewhere,
     )
