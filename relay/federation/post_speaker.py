@@ -166,7 +166,9 @@ class PostSpeaker:
         if isinstance(error, aiohttp.ClientConnectorDNSError):
             return TryAgain("unreachable", f"relay {name} cannot be reached: its name is unknown")
         if isinstance(error, aiohttp.ClientConnectorError):
-            return TryAgain("unreachable", f"relay {name} cannot be reached: {error.os_error.strerror or 'no connection'}")
+            return TryAgain(
+                "unreachable", f"relay {name} cannot be reached: {error.os_error.strerror or 'no connection'}"
+            )
         if isinstance(error, aiohttp.ServerDisconnectedError | OSError):
             return TryAgain("cut", f"relay {name} broke the connection off")
         return TryAgain("garbage", f"relay {name} does not answer like a relay")
