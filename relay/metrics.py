@@ -32,6 +32,10 @@ def _none() -> int:
     return 0
 
 
+def _no_families() -> Iterator[_Family]:
+    return iter(())
+
+
 @dataclass(slots=True)
 class Metrics:
     """Counts. Whoever does something counts it; nothing here acts.
@@ -46,6 +50,7 @@ class Metrics:
         confirmations: entries that a client is known to have read.
         poison: mailbox entries deleted because of their shape.
         replies_dropped: answers to a client that could neither be stored nor sent.
+        told: errors about what was dropped later, by what became of them; see `telling`.
         cache_hits, cache_misses: destinations that were known, or had to be looked up.
         link_frames_in, link_frames_out: frames of rmb.2.
         endings: how envelopes that came over rmb.2 have ended, by `Ending`.
@@ -59,6 +64,7 @@ class Metrics:
         chain_block: the newest block whose events were taken over.
         chain_stored, chain_updated: twins that were created or changed on chain.
         sessions: tells how many are connected.
+        federation: tells about other relays, see `relay.federation.metrics`.
     """
 
     message_rx: int = 0
@@ -72,6 +78,7 @@ class Metrics:
     confirmations: int = 0
     poison: int = 0
     replies_dropped: int = 0
+    told: Counter[str] = field(default_factory=Counter)
     cache_hits: int = 0
     cache_misses: int = 0
     link_frames_in: int = 0
@@ -88,6 +95,7 @@ class Metrics:
     chain_stored: int = 0
     chain_updated: int = 0
     sessions: Callable[[], int] = _none
+    federation: Callable[[], Iterator[_Family]] = _no_families
 
     def _families(self) -> Iterator[_Family]:
         def counter(name: str, text: str, value: int) -> _Family:
@@ -114,12 +122,15 @@ class Metrics:
         yield "rmb_cache_entries", "gauge", "Twins remembered.", [("", self.cache_entries())]
         yield from self._chain_families(counter)
         yield counter("relay_replies_dropped_total", "Answers neither stored nor sent.", self.replies_dropped)
+        told = [(f'how="{how}"', count) for how, count in sorted(self.told.items())]
+        yield "relay_told_total", "counter", "Errors about what was dropped later, by what became of them.", told
         frames = [('direction="in"', self.link_frames_in), ('direction="out"', self.link_frames_out)]
         ends = [(f'ending="{ending.name.lower()}"', self.endings[ending]) for ending in Ending]
         yield "relay_link_frames_total", "counter", "Frames of rmb.2.", frames
         yield "relay_link_endings_total", "counter", "Envelopes that came over rmb.2, by how they ended.", ends
         yield counter("relay_direct_total", "Envelopes handed to a session without the store.", self.direct)
         yield counter("relay_backed_up_total", "Those of them that were stored after all.", self.backed_up)
+        yield from self.federation()
 
     def _chain_families(self, counter: Callable[[str, str, int], _Family]) -> Iterator[_Family]:
         name = "events_listener_"
