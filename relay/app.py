@@ -22,6 +22,11 @@ from redis.backoff import NoBackoff
 from relay.config import REGISTRY_HOSTED, REGISTRY_NONE, RelayConfig, default_domains
 from relay.delivery import Delivery
 from relay.exchange import Exchange
+from relay.federation.metrics import federation_families
+from relay.federation.opening import open_federation
+from relay.federation.outbound import Federation
+from relay.federation.redis_outbox import RedisOutboxes
+from relay.federation.redis_outbox import close as close_outboxes
 from relay.limits import WINDOW_S, RateLimiter
 from relay.listening import address_of, listen, local_address_of, raise_open_files
 from relay.lookup import NoTwins
@@ -33,6 +38,7 @@ from relay.registry_store import RegistryStore
 from relay.server import Server
 from relay.sessions import Sessions
 from relay.tasks import end as end_tasks
+from relay.telling import Telling
 from rmb_peer import __version__
 from rmb_peer.embedded.valkey import EmbeddedServerFailed, EmbeddedValkey
 from rmb_peer.logs import event, get_logger
@@ -136,13 +142,16 @@ class RelayApp:
         sessions = Sessions(config.sessions_max)
         self.metrics.sessions = lambda: len(sessions)
         limit = config.rate_limit
+        delivery = Delivery(mailboxes, sessions, self.metrics)
+        federation = await self._open_federation(stack, store_url, delivery, lookup, domains)
         exchange = Exchange(
-            delivery=Delivery(mailboxes, sessions, self.metrics),
+            delivery=delivery,
             lookup=lookup,
             domains=domains,
             limiter=RateLimiter(limit.frames, limit.bytes, 2 * config.sessions_max) if limit else None,
             metrics=self.metrics,
             now_s=self._now_s,
+            federation=federation,
         )
         server = Server(
             exchange,
@@ -193,6 +202,46 @@ class RelayApp:
         stack.push_async_callback(mailboxes.close)
         tasks.create_task(mailboxes.run())
         return mailboxes
+
+    async def _open_federation(
+        self,
+        stack: AsyncExitStack,
+        store_url: str,
+        delivery: Delivery,
+        lookup: TwinLookup,
+        domains: frozenset[str],
+    ) -> Federation | None:
+        telling = Telling(delivery, lookup, domains, self.metrics, self._now_s)
+        stack.push_async_callback(telling.close)
+        settings = self._config.federation
+        if not settings.enabled:
+            return None
+        client = _connect(store_url, Retry(NoBackoff(), 0))
+        stack.push_async_callback(client.aclose)
+        outboxes = RedisOutboxes(
+            client,
+            process=secrets.token_hex(8),
+            entries_max=settings.entries_max,
+            bytes_max=settings.bytes_max,
+            put_s_max=self._config.store_patience_s,
+        )
+        stack.push_async_callback(close_outboxes, asyncio.create_task(outboxes.run()), outboxes)
+        federation = await stack.enter_async_context(
+            open_federation(
+                outboxes,
+                settings,
+                domains=domains,
+                lookup=lookup,
+                tell=telling.tell_sender,
+                deliver_here=delivery.deliver,
+                now_s=self._now_s,
+            )
+        )
+        telling.forwards = federation
+        self.metrics.federation = lambda: federation_families(
+            federation.counts.success, federation.counts.error, federation.statuses(), self._now_s()
+        )
+        return federation
 
     def _count_poison(self, count: int) -> None:
         self.metrics.poison += count

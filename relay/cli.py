@@ -18,6 +18,8 @@ from relay.config import (
     RateLimit,
     RelayConfig,
 )
+from relay.federation.commands import main as federation_main
+from relay.federation.settings import add_federation_flags, federation_settings
 from relay.listening import parse_address
 from rmb_peer import __version__
 from rmb_peer.logs import setup_logging
@@ -44,6 +46,9 @@ examples:
   rmb-relay -m relay.example.org -r redis://10.0.0.5:6379 --limit 600 67108864
       mailboxes in a Redis of yours; at most 600 messages and 64 MiB per minute from each twin
 
+  rmb-relay federation list
+      what waits for other relays; see rmb-relay federation --help
+
 TLS is the task of a web server in front, such as Caddy or nginx. SIGTERM and Ctrl-C stop the relay in order: clients
 are told to go elsewhere, and what waits for them is kept."""
 
@@ -57,8 +62,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns:
         0 after an orderly stop, 1 if it cannot start, 2 for wrong arguments.
     """
+    words = sys.argv[1:] if argv is None else list(argv)
+    if words[:1] == ["federation"]:
+        return federation_main(words[1:])
     try:
-        config = parse_arguments(argv)
+        config = parse_arguments(words)
     except SystemExit as ended:  # argparse has said why
         return int(ended.code or 0)
     setup_logging(config.debug, config.log_format)
@@ -95,6 +103,7 @@ def parse_arguments(argv: Sequence[str] | None) -> RelayConfig:
         substrate=tuple(dict.fromkeys(flags.substrate or ())),
         catchup_blocks_max=flags.catchup_threshold,
         message_bytes_max=flags.message_bytes_max,
+        federation=federation_settings(flags),
         log_format=flags.log_format,
         debug=flags.debug,
     )
@@ -214,6 +223,7 @@ def build_parser() -> argparse.ArgumentParser:
         help="with --substrate: after an outage, ask for the events of up to this many missed blocks; after a longer "
         "one, ask for each twin again (default: %(default)s)",
     )
+    add_federation_flags(parser)
     add(
         "--log-format",
         choices=("auto", "json", "text"),

@@ -4,6 +4,7 @@ import socket
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from relay.federation.settings import FederationSettings
 from relay.mailboxes import APPEND_S_MAX
 from rmb_peer.logs import LogFormat
 from rmb_peer.protocol.envelope import MESSAGE_BYTES_MAX
@@ -58,6 +59,7 @@ class RelayConfig:
         store_patience_s: how long an envelope waits for a store that does not answer; then its sender is told.
         direct_s_max: how long an envelope that was handed over without the store may stay unacknowledged; then it is
             stored. A guess: several round trips around the world.
+        federation: how envelopes for twins of other relays leave.
         rhythm: pings; the times of other implementations (spec rmb 5.7).
         log_format: see `rmb_peer.logs`.
         debug: 0 information, 1 debug, 2 trace.
@@ -76,6 +78,7 @@ class RelayConfig:
     message_bytes_max: int = MESSAGE_BYTES_MAX
     store_patience_s: float = APPEND_S_MAX
     direct_s_max: float = 1.0
+    federation: FederationSettings = field(default_factory=FederationSettings)
     rhythm: Rhythm = field(default_factory=Rhythm)
     log_format: LogFormat = "auto"
     debug: int = 0

@@ -57,3 +57,8 @@ OUTBOXES = "relay.outboxes"
 
 IDENTITY = "relay.identity"
 """The secret seed of the relay, in hex, unless it is kept in a file."""
+
+
+def posted_key(digest: str) -> str:
+    """What became of something that another relay posted, for a few minutes."""
+    return f"relay.posted:{{{digest}}}"

@@ -32,6 +32,10 @@ def _none() -> int:
     return 0
 
 
+def _no_families() -> Iterator[_Family]:
+    return iter(())
+
+
 @dataclass(slots=True)
 class Metrics:
     """Counts. Whoever does something counts it; nothing here acts.
@@ -60,6 +64,7 @@ class Metrics:
         chain_block: the newest block whose events were taken over.
         chain_stored, chain_updated: twins that were created or changed on chain.
         sessions: tells how many are connected.
+        federation: tells about other relays, see `relay.federation.metrics`.
     """
 
     message_rx: int = 0
@@ -90,6 +95,7 @@ class Metrics:
     chain_stored: int = 0
     chain_updated: int = 0
     sessions: Callable[[], int] = _none
+    federation: Callable[[], Iterator[_Family]] = _no_families
 
     def _families(self) -> Iterator[_Family]:
         def counter(name: str, text: str, value: int) -> _Family:
@@ -124,6 +130,7 @@ class Metrics:
         yield "relay_link_endings_total", "counter", "Envelopes that came over rmb.2, by how they ended.", ends
         yield counter("relay_direct_total", "Envelopes handed to a session without the store.", self.direct)
         yield counter("relay_backed_up_total", "Those of them that were stored after all.", self.backed_up)
+        yield from self.federation()
 
     def _chain_families(self, counter: Callable[[str, str, int], _Family]) -> Iterator[_Family]:
         name = "events_listener_"

@@ -11,7 +11,7 @@ from relay.federation.speaker import Queued, Refused, TryAgain
 from relay.log_lines import log_routed
 from relay.mailboxes import MailboxFailed
 from relay.switch import EXPIRED, OFFLINE, UNKNOWN_TWIN, uses_this_relay
-from relay.telling import TellSender
+from relay.telling import TellsSender
 from rmb_peer.protocol.address import Address
 from rmb_peer.protocol.envelope import Envelope, destination_of, is_fail_fast, parse_envelope
 from rmb_peer.protocol.errors import InvalidPayloadData
@@ -33,7 +33,7 @@ class Fates:
         candidates: Candidates,
         lookup: TwinLookup,
         domains: frozenset[str],
-        tell: TellSender,
+        tell: TellsSender,
         deliver_here: DeliverHere,
         now_s: Callable[[], float],
     ) -> None:

@@ -51,6 +51,9 @@ RETRY_S = 0.25
 CALLS_RETRY_S = 1.0
 """Pause before the channel is listened to again; a guess."""
 
+CLOSE_S_MAX = 3.0
+"""How long closing waits for what is under way; a guess."""
+
 _MARKER_S = 300
 _ENTRY_BYTES = 100
 """What an entry costs beside its envelope; a guess, so that a million empty ones have a size."""
@@ -368,7 +371,7 @@ class RedisOutboxes:
         return int(text)
 
 
-async def close(task: "asyncio.Task[None]", outboxes: RedisOutboxes, patience_s: float) -> None:
+async def close(task: "asyncio.Task[None]", outboxes: RedisOutboxes, patience_s: float = CLOSE_S_MAX) -> None:
     """Finish what is being put, as far as the store answers, then end the task that runs `RedisOutboxes.run`."""
     try:
         async with asyncio.timeout(patience_s):
