@@ -154,11 +154,17 @@ async def link_client(
     """
     async with bed.client(twin, session, subprotocols=[SUBPROTOCOL]) as socket:
         assert socket.subprotocol == SUBPROTOCOL
-        client = LinkClient(socket, Address(twin, session), window, auto)
-        await client.flush()
-        reading = asyncio.create_task(client.read())
-        try:
+        async with speaking(LinkClient(socket, Address(twin, session), window, auto)) as client:
             yield client
-        finally:
-            await socket.close()
-            await reading
+
+
+@asynccontextmanager
+async def speaking(client: LinkClient) -> AsyncIterator[LinkClient]:
+    """A client that says its window and reads, until it is closed."""
+    await client.flush()
+    reading = asyncio.create_task(client.read())
+    try:
+        yield client
+    finally:
+        await client.socket.close()
+        await reading
