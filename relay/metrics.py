@@ -50,6 +50,7 @@ class Metrics:
         confirmations: entries that a client is known to have read.
         poison: mailbox entries deleted because of their shape.
         replies_dropped: answers to a client that could neither be stored nor sent.
+        repeats: posts of other relays that were here before.
         told: errors about what was dropped later, by what became of them; see `telling`.
         cache_hits, cache_misses: destinations that were known, or had to be looked up.
         link_frames_in, link_frames_out: frames of rmb.2.
@@ -78,6 +79,7 @@ class Metrics:
     confirmations: int = 0
     poison: int = 0
     replies_dropped: int = 0
+    repeats: int = 0
     told: Counter[str] = field(default_factory=Counter)
     cache_hits: int = 0
     cache_misses: int = 0
@@ -122,6 +124,7 @@ class Metrics:
         yield "rmb_cache_entries", "gauge", "Twins remembered.", [("", self.cache_entries())]
         yield from self._chain_families(counter)
         yield counter("relay_replies_dropped_total", "Answers neither stored nor sent.", self.replies_dropped)
+        yield counter("relay_posts_repeated_total", "Posts of other relays that were here before.", self.repeats)
         told = [(f'how="{how}"', count) for how, count in sorted(self.told.items())]
         yield "relay_told_total", "counter", "Errors about what was dropped later, by what became of them.", told
         frames = [('direction="in"', self.link_frames_in), ('direction="out"', self.link_frames_out)]

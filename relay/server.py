@@ -6,6 +6,7 @@ This module turns requests into calls and results into answers. It refuses to kn
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any
 
 import orjson
@@ -14,7 +15,9 @@ from aiohttp import hdrs, web
 from relay.acknowledged import AcknowledgedConnection, frame_bytes_max
 from relay.connection import Connection
 from relay.exchange import Exchange
-from relay.federation.inbound import Answer, accept_post, bad_request
+from relay.federation.answers import Answer, bad_request
+from relay.federation.gate import Gate
+from relay.federation.inbound import accept_post
 from relay.mailboxes import Mailboxes, MailboxFailed
 from relay.metrics import CONTENT_TYPE
 from relay.sessions import Sessions
@@ -47,6 +50,7 @@ class Server:
         exchange: Exchange,
         sessions: Sessions,
         mailboxes: Mailboxes,
+        gate: Gate,
         *,
         rhythm: Rhythm,
         message_bytes_max: int,
@@ -59,6 +63,7 @@ class Server:
             exchange: what all sessions share.
             sessions: who is connected.
             mailboxes: the store.
+            gate: what posts of other relays come through.
             rhythm: pings.
             message_bytes_max: largest envelope.
             direct_s_max: see `RelayConfig`.
@@ -66,6 +71,7 @@ class Server:
         """
         self._exchange = exchange
         self._mailboxes = mailboxes
+        self._gate = gate
         self._message_bytes_max = message_bytes_max
         self._common = Common(exchange, sessions, mailboxes, rhythm, message_bytes_max, direct_s_max)
         self._well_known = orjson.dumps(well_known)
@@ -145,28 +151,38 @@ class Server:
         return Connection(await ClientSocket.accept(request, size_max), owner, self._common)
 
     async def _post(self, request: web.Request) -> web.StreamResponse:
-        held = 0
+        if (request.content_length or 0) > self._message_bytes_max:
+            return self._too_large()
+        entrant = await self._gate.enter(request.headers.get(hdrs.AUTHORIZATION), request.remote or "")
+        if isinstance(entrant, Answer):
+            return _answer(entrant)
         body = bytearray()
         try:
+            refused = await self._read(request, body)
+            if refused is not None:
+                return refused
+            handle = partial(accept_post, exchange=self._exchange)
+            return _answer(await self._gate.accept(entrant, bytes(body), handle))
+        finally:
+            self._bodies_bytes -= len(body)
+
+    async def _read(self, request: web.Request, body: bytearray) -> web.Response | None:
+        """Fill `body`; what is in it counts as held. Returns the answer when it cannot be had."""
+        try:
             async with asyncio.timeout(BODY_S_MAX):
-                if (request.content_length or 0) > self._message_bytes_max:
-                    return self._too_large()
                 async for chunk in request.content.iter_chunked(_READ_BYTES):
-                    held += len(chunk)
                     self._bodies_bytes += len(chunk)
                     body += chunk
-                    if held > self._message_bytes_max:
+                    if len(body) > self._message_bytes_max:
                         return self._too_large()
                     if self._bodies_bytes > BODIES_BYTES_MAX:
                         self._exchange.metrics.refusals["busy"] += 1
                         return _Plain(503, "too many messages at once: try again later", {hdrs.RETRY_AFTER: "1"})
-            return _answer(await accept_post(bytes(body), self._exchange))
         except TimeoutError:
             return _answer(bad_request(f"the body did not arrive within {BODY_S_MAX:g} seconds"))
         except web.RequestPayloadError as error:
             return _answer(bad_request(str(error)))
-        finally:
-            self._bodies_bytes -= held
+        return None
 
     def _too_large(self) -> web.Response:
         self._exchange.metrics.refusals["too_large"] += 1
@@ -201,7 +217,8 @@ async def _prepare(request: web.Request, response: web.StreamResponse) -> None:
 
 
 def _answer(answer: Answer) -> web.Response:
-    return _Plain(answer.status, answer.text)
+    headers: dict[str, str] | None = {hdrs.RETRY_AFTER: str(answer.retry_after_s)} if answer.retry_after_s else None
+    return _Plain(answer.status, answer.text, headers)
 
 
 def _json(value: dict[str, Any], status: int = 200) -> web.Response:
