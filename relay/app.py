@@ -22,11 +22,15 @@ from redis.backoff import NoBackoff
 from relay.config import REGISTRY_HOSTED, REGISTRY_NONE, RelayConfig, default_domains
 from relay.delivery import Delivery
 from relay.exchange import Exchange
+from relay.federation.inbound_opening import open_gate, open_identity
+from relay.federation.link_signature import sign_link
 from relay.federation.metrics import federation_families
 from relay.federation.opening import open_federation
 from relay.federation.outbound import Federation
 from relay.federation.redis_outbox import RedisOutboxes
 from relay.federation.redis_outbox import close as close_outboxes
+from relay.federation.signature import sign_post
+from relay.identity import RelayIdentity
 from relay.limits import WINDOW_S, RateLimiter
 from relay.listening import address_of, listen, local_address_of, raise_open_files
 from relay.lookup import NoTwins
@@ -85,6 +89,7 @@ class RelayApp:
         url: where a client on this machine connects, `ws://host:port`.
         metrics: its counters.
         mailboxes: its store, once it has started.
+        identity: its key, once it has started.
     """
 
     def __init__(
@@ -109,6 +114,7 @@ class RelayApp:
         self.url = ""
         self.metrics = Metrics()
         self.mailboxes: RedisMailboxes
+        self.identity: RelayIdentity
 
     async def __aenter__(self) -> Self:
         """Start.
@@ -143,7 +149,15 @@ class RelayApp:
         self.metrics.sessions = lambda: len(sessions)
         limit = config.rate_limit
         delivery = Delivery(mailboxes, sessions, self.metrics)
-        federation = await self._open_federation(stack, store_url, delivery, lookup, domains)
+        client = _connect(store_url)
+        stack.push_async_callback(client.aclose)
+        self.identity = identity = await open_identity(config.inbound.key_file, client)
+        own_name = normalize_relay(config.domains[0]) if config.domains else f"localhost:{port}"
+        federation = await self._open_federation(stack, store_url, delivery, lookup, domains, own_name)
+        inbound = open_gate(
+            client, config.inbound, config.federation, domains=domains, metrics=self.metrics, now_s=self._now_s
+        )
+        gate = await stack.enter_async_context(inbound)
         exchange = Exchange(
             delivery=delivery,
             lookup=lookup,
@@ -157,10 +171,11 @@ class RelayApp:
             exchange,
             sessions,
             mailboxes,
+            gate,
             rhythm=config.rhythm,
             message_bytes_max=config.message_bytes_max,
             direct_s_max=config.direct_s_max,
-            well_known=self._well_known(domains),
+            well_known=self._well_known(domains, identity, own_name),
         )
         server.add_to(app)
         await self._serve(stack, app, server, listener)
@@ -210,6 +225,7 @@ class RelayApp:
         delivery: Delivery,
         lookup: TwinLookup,
         domains: frozenset[str],
+        own_name: str,
     ) -> Federation | None:
         telling = Telling(delivery, lookup, domains, self.metrics, self._now_s)
         stack.push_async_callback(telling.close)
@@ -234,6 +250,9 @@ class RelayApp:
                 lookup=lookup,
                 tell=telling.tell_sender,
                 deliver_here=delivery.deliver,
+                own_key=self.identity.public_key.hex(),
+                sign=lambda name, body: sign_post(self.identity, own_name, name, body, self._now_s()),
+                sign_link=lambda name, nonce: sign_link(self.identity, own_name, name, nonce, self._now_s()),
                 now_s=self._now_s,
             )
         )
@@ -305,7 +324,7 @@ class RelayApp:
         stack.push_async_callback(cached.close)
         return cached
 
-    def _well_known(self, domains: frozenset[str]) -> dict[str, Any]:
+    def _well_known(self, domains: frozenset[str], identity: RelayIdentity, own_name: str) -> dict[str, Any]:
         limit = self._config.rate_limit
         rate = None if limit is None else {"count": limit.frames, "bytes": limit.bytes, "window_s": WINDOW_S}
         return {
@@ -317,6 +336,8 @@ class RelayApp:
                 "sessions_max": self._config.sessions_max,
             },
             "registry": self._offered_registry(),
+            "relay_key": identity.public_key.hex(),
+            "federation": self._config.inbound.shown(own_name),
             "software": f"rmb-relay {__version__}",
         }
 

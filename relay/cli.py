@@ -19,6 +19,7 @@ from relay.config import (
     RelayConfig,
 )
 from relay.federation.commands import main as federation_main
+from relay.federation.inbound_settings import add_inbound_flags, inbound_settings
 from relay.federation.settings import add_federation_flags, federation_settings
 from relay.listening import parse_address
 from rmb_peer import __version__
@@ -104,6 +105,7 @@ def parse_arguments(argv: Sequence[str] | None) -> RelayConfig:
         catchup_blocks_max=flags.catchup_threshold,
         message_bytes_max=flags.message_bytes_max,
         federation=federation_settings(flags),
+        inbound=inbound_settings(flags),
         log_format=flags.log_format,
         debug=flags.debug,
     )
@@ -224,6 +226,7 @@ def build_parser() -> argparse.ArgumentParser:
         "one, ask for each twin again (default: %(default)s)",
     )
     add_federation_flags(parser)
+    add_inbound_flags(parser)
     add(
         "--log-format",
         choices=("auto", "json", "text"),

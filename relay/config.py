@@ -4,6 +4,7 @@ import socket
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from relay.federation.inbound_settings import InboundSettings
 from relay.federation.settings import FederationSettings
 from relay.mailboxes import APPEND_S_MAX
 from rmb_peer.logs import LogFormat
@@ -60,6 +61,7 @@ class RelayConfig:
         direct_s_max: how long an envelope that was handed over without the store may stay unacknowledged; then it is
             stored. A guess: several round trips around the world.
         federation: how envelopes for twins of other relays leave.
+        inbound: which relays may post here, and by which key they recognise us.
         rhythm: pings; the times of other implementations (spec rmb 5.7).
         log_format: see `rmb_peer.logs`.
         debug: 0 information, 1 debug, 2 trace.
@@ -79,6 +81,7 @@ class RelayConfig:
     store_patience_s: float = APPEND_S_MAX
     direct_s_max: float = 1.0
     federation: FederationSettings = field(default_factory=FederationSettings)
+    inbound: InboundSettings = field(default_factory=InboundSettings)
     rhythm: Rhythm = field(default_factory=Rhythm)
     log_format: LogFormat = "auto"
     debug: int = 0

@@ -50,6 +50,7 @@ class Metrics:
         confirmations: entries that a client is known to have read.
         poison: mailbox entries deleted because of their shape.
         replies_dropped: answers to a client that could neither be stored nor sent.
+        repeats: posts of other relays that were here before.
         told: errors about what was dropped later, by what became of them; see `telling`.
         cache_hits, cache_misses: destinations that were known, or had to be looked up.
         link_frames_in, link_frames_out: frames of rmb.2.
@@ -64,6 +65,7 @@ class Metrics:
         chain_block: the newest block whose events were taken over.
         chain_stored, chain_updated: twins that were created or changed on chain.
         sessions: tells how many are connected.
+        links: tells how many links other relays have to this one.
         federation: tells about other relays, see `relay.federation.metrics`.
     """
 
@@ -78,6 +80,7 @@ class Metrics:
     confirmations: int = 0
     poison: int = 0
     replies_dropped: int = 0
+    repeats: int = 0
     told: Counter[str] = field(default_factory=Counter)
     cache_hits: int = 0
     cache_misses: int = 0
@@ -95,6 +98,7 @@ class Metrics:
     chain_stored: int = 0
     chain_updated: int = 0
     sessions: Callable[[], int] = _none
+    links: Callable[[], int] = _none
     federation: Callable[[], Iterator[_Family]] = _no_families
 
     def _families(self) -> Iterator[_Family]:
@@ -122,10 +126,12 @@ class Metrics:
         yield "rmb_cache_entries", "gauge", "Twins remembered.", [("", self.cache_entries())]
         yield from self._chain_families(counter)
         yield counter("relay_replies_dropped_total", "Answers neither stored nor sent.", self.replies_dropped)
+        yield counter("relay_posts_repeated_total", "Posts of other relays that were here before.", self.repeats)
         told = [(f'how="{how}"', count) for how, count in sorted(self.told.items())]
         yield "relay_told_total", "counter", "Errors about what was dropped later, by what became of them.", told
         frames = [('direction="in"', self.link_frames_in), ('direction="out"', self.link_frames_out)]
         ends = [(f'ending="{ending.name.lower()}"', self.endings[ending]) for ending in Ending]
+        yield "relay_links_of_relays", "gauge", "Links that other relays have to this one.", [("", self.links())]
         yield "relay_link_frames_total", "counter", "Frames of rmb.2.", frames
         yield "relay_link_endings_total", "counter", "Envelopes that came over rmb.2, by how they ended.", ends
         yield counter("relay_direct_total", "Envelopes handed to a session without the store.", self.direct)

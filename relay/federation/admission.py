@@ -59,8 +59,8 @@ def admit_unsigned(address: str, listed: str | None, open_to_all: bool) -> Calle
         return Caller(address, False, address)
     return Refusal(
         "relay_unsigned",
-        f"this relay takes messages of relays that sign what they post ({SCHEME}); a relay that cannot sign is accepted "
-        f"when the operator here lists it: rmb-relay --federation-from NAME={address}",
+        f"this relay takes messages of relays that sign what they post ({SCHEME}); its operator can accept one that "
+        f"cannot: rmb-relay --federation-from NAME={address}",
         UNAUTHORIZED,
     )
 

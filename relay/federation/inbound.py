@@ -1,15 +1,15 @@
 """What another relay posts to us: one envelope per request (spec rmb 6.8).
 
-Nobody signs these requests, so what they may do is kept small: the envelope must have a destination that belongs here,
-and only errors may come without a twin's signature. Gateways of other makes accept an unsigned request as one from a
-relay; passing it on would let anybody on the Internet call any service (spec rmb 10.1).
+A relay's signature says who posts, not that it is somebody good; so what a post may do is kept small all the same: the
+envelope must have a destination that belongs here, and only errors may come without a twin's signature. Gateways of
+other makes accept an unsigned request as one from a relay; passing it on would let anybody on the Internet call any
+service (spec rmb 10.1).
 
-This module refuses to know HTTP.
+This module refuses to know HTTP, and who posts (`gate.py`).
 """
 
-from dataclasses import dataclass
-
 from relay.exchange import Exchange
+from relay.federation.answers import ACCEPTED, Answer, bad_request
 from relay.log_lines import log_routed
 from relay.mailboxes import MailboxFailed
 from relay.switch import OFFLINE, UNKNOWN_TWIN, Refusal, refuse_early, uses_this_relay
@@ -19,22 +19,6 @@ from rmb_peer.protocol.lifetime import envelope_ttl_s
 from rmb_peer.protocol.signatures import SIGNATURE_BYTES
 from rmb_peer.protocol.twin import Twin
 from rmb_peer.registry.base import RegistryUnavailable
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """Status and body."""
-
-    status: int
-    text: str = ""
-
-
-ACCEPTED = Answer(202)
-
-
-def bad_request(text: str) -> Answer:
-    """400; the sending relay takes it as final."""
-    return Answer(400, f"bad request: {text}")
 
 
 async def accept_post(data: bytes, exchange: Exchange) -> Answer:

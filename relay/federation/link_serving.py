@@ -6,7 +6,7 @@ may have is bounded.
 
 What has not ended when the link does is the other relay's again. What we hold of it goes its way nevertheless, so some
 of it may come twice; gateways of ours recognise a repeat. This module refuses to know how the other relay has proven
-its name (`callers`), and where envelopes go (`link_intake`).
+its name (`gate`), and where envelopes go (`link_intake`).
 """
 
 import asyncio
@@ -20,6 +20,7 @@ from relay.attended import Attended, Spawn
 from relay.ends import LOST, End
 from relay.exchange import Exchange
 from relay.federation.link_intake import LinkIntake
+from relay.federation.signature import SCHEME
 from relay.frames import WINDOW, Frames
 from relay.handover import Parcel
 from relay.switch import Refusal
@@ -41,6 +42,11 @@ PING_ENDS_HERE = Refusal("ping", "a ping is between a client and its own relay")
 """Spec rmb 6.5."""
 
 _LOG = get_logger("relay.federation")
+
+
+def claims_relay(authorization: str | None) -> bool:
+    """Whether this header is a relay's, and not the token of a client."""
+    return (authorization or "").strip().partition(" ")[0].lower() == SCHEME.lower()
 
 
 class RelayLinks:

@@ -12,7 +12,7 @@ than `Sec-WebSocket-Key`, because web servers between two relays may make a WebS
 import re
 from collections.abc import Mapping
 
-from relay.federation.signature import LINK, BadPostSignature, SignedPost, sign_post
+from relay.federation.signature import LINK, BadPostSignature, sign_post
 from relay.identity import RelayIdentity
 
 NONCE_HEADER = "RMB-Nonce"
@@ -48,8 +48,3 @@ def parse_nonce(header: str | None) -> bytes:
     if not _NONCE.fullmatch(text):
         raise BadPostSignature(f"{NONCE_HEADER} must be {2 * NONCE_BYTES} hex digits in lower case")
     return bytes.fromhex(text)
-
-
-def opens_link(claim: SignedPost, public_key: bytes, nonce: bytes) -> bool:
-    """Whether this relay's key signed this upgrade."""
-    return claim.is_signed_by(public_key, nonce, LINK)

@@ -8,13 +8,16 @@ from contextlib import asynccontextmanager
 
 from relay.federation.candidates import Candidates
 from relay.federation.fates import DeliverHere, Fates
+from relay.federation.link_opening import Links, SignLink
 from relay.federation.outbound import Counts, Federation, HealthTable
 from relay.federation.outbox import Outboxes
 from relay.federation.places import Places
 from relay.federation.post_speaker import Sign, open_session
 from relay.federation.ranker import Ranker
+from relay.federation.resolver import CheckedResolver
 from relay.federation.settings import FederationSettings
 from relay.federation.speakers import Speakers
+from relay.federation.well_known import WellKnown
 from relay.tasks import end
 from relay.telling import TellsSender
 from rmb_peer.registry.lookup import TwinLookup
@@ -31,6 +34,7 @@ async def open_federation(
     deliver_here: DeliverHere,
     own_key: str | None = None,
     sign: Sign | None = None,
+    sign_link: SignLink | None = None,
     now_s: Callable[[], float] = time.time,
 ) -> AsyncIterator[Federation]:
     """The way out to other relays, running.
@@ -44,6 +48,7 @@ async def open_federation(
         deliver_here: puts an envelope into a mailbox of this relay.
         own_key: in hex, what this relay publishes as `relay_key`.
         sign: makes the headers that say who posts.
+        sign_link: makes the headers that say who opens a lasting link; without it there are posts only.
         now_s: Unix seconds.
     """
     places = Places(domains, places=dict(settings.places), allow=settings.allow, deny=settings.deny)
@@ -51,7 +56,11 @@ async def open_federation(
     table = HealthTable(now_s, settings.retry_s_max)
     candidates = Candidates(places, ranker, table.works)
     session = open_session(places, settings.connect_s_max)
-    speakers = Speakers(session, places, settings, own_key=own_key, sign=sign, now_s=now_s)
+    resolver = CheckedResolver(places)
+    links = None
+    if sign_link is not None:
+        links = Links(places, resolver, WellKnown(session, places), sign_link, time.monotonic)
+    speakers = Speakers(session, places, settings, own_key=own_key, sign=sign, now_s=now_s, links=links)
     federation = Federation(
         outboxes,
         candidates,
@@ -71,4 +80,5 @@ async def open_federation(
     finally:
         await federation.close()
         await end([running])
+        await resolver.close()
         await session.close()

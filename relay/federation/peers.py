@@ -10,6 +10,7 @@ This module refuses to know how a key is fetched (`well_known.py` does), and wha
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass
 
 from relay.claim_limit import ClaimLimit
@@ -18,10 +19,11 @@ from rmb_peer.protocol.errors import PeerError
 from rmb_peer.registry.lru import Lru
 
 FRESH_S = 600.0
-"""How long a key is used without asking; a guess. A relay that changes its key is noticed at once: its signatures fail."""
+"""A key older than this is used, and asked for again meanwhile. A guess; a changed key is noticed before that, since
+signatures fail."""
 
 STALE_S = 24 * 3600.0
-"""How long a key is used while its relay does not answer questions; a guess: an outage of a web server."""
+"""An older one is not used before its relay has answered. A guess: the outage of a web server in front of a relay."""
 
 REFETCH_S = 10.0
 """A key this young is not doubted when a signature fails; a guess. It bounds what bad signatures can make us ask."""
@@ -121,14 +123,13 @@ class RelayKeys:
             KeyUnknown: it is not known.
         """
         known = self._known.get(name)
-        if known is not None and self._clock() - known.at < FRESH_S:
-            return known.key
-        try:
+        age_s = 0.0 if known is None else self._clock() - known.at
+        if known is None or age_s >= STALE_S:
             return await self._ask(name, asker)
-        except KeyUnknown as error:
-            if known is None or error.final or self._clock() - known.at >= STALE_S:
-                raise
-            return known.key
+        if age_s >= FRESH_S:
+            with suppress(KeyUnknown):  # another time
+                self._question(name, asker)
+        return known.key
 
     async def newer_key(self, name: str, than: bytes, asker: str) -> bytes | None:
         """Another key than the one with which a signature failed; `None` when the relay still has that one.
@@ -154,15 +155,18 @@ class RelayKeys:
         await end_tasks(list(self._asking.values()))
 
     async def _ask(self, name: str, asker: str) -> bytes:
+        found = await asyncio.shield(self._question(name, asker))  # others may wait for it, too
+        if isinstance(found, KeyUnknown):
+            raise KeyUnknown(str(found), final=found.final, after_s=found.after_s)
+        return found
+
+    def _question(self, name: str, asker: str) -> "asyncio.Task[bytes | KeyUnknown]":
+        """The one that is under way, or a new one."""
         now = self._clock()
         failed = self._failed.get(name)
         if failed is not None and now - failed.at < FAILED_S:
             raise KeyUnknown(str(failed.error), final=failed.error.final, after_s=failed.at + FAILED_S - now)
-        task = self._asking.get(name) or self._start(name, asker, now)
-        found = await asyncio.shield(task)  # others may wait for it, too
-        if isinstance(found, KeyUnknown):
-            raise KeyUnknown(str(found), final=found.final, after_s=found.after_s)
-        return found
+        return self._asking.get(name) or self._start(name, asker, now)
 
     def _start(self, name: str, asker: str, now: float) -> "asyncio.Task[bytes | KeyUnknown]":
         if wait_s := self._per_address.take(asker, now):

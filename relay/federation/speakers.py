@@ -1,12 +1,10 @@
-"""Who speaks to which relay: at present single posts for all. It refuses to know what is said.
-
-A relay of ours that offers a lasting link can get another `Speaker` here; nothing else has to change.
-"""
+"""Who speaks to which relay: single posts, and a lasting link where a relay offers one. It refuses to know what is said."""
 
 from collections.abc import Callable
 
 import aiohttp
 
+from relay.federation.link_opening import Links
 from relay.federation.places import Places
 from relay.federation.post_speaker import PostSpeaker, Sign
 from relay.federation.settings import FederationSettings
@@ -25,18 +23,20 @@ class Speakers:
         own_key: str | None,
         sign: Sign | None,
         now_s: Callable[[], float],
+        links: Links | None = None,
     ) -> None:
-        """Set up; see `PostSpeaker`."""
+        """Set up; see `PostSpeaker`. Without `links` there are posts only."""
         self._session = session
         self._places = places
         self._settings = settings
         self._own_key = own_key
         self._sign = sign
         self._now_s = now_s
+        self._links = links
 
     def speaker(self, name: str) -> Speaker:
         """One for this relay, not connected yet."""
-        return PostSpeaker(
+        posts = PostSpeaker(
             name,
             self._session,
             self._places,
@@ -46,3 +46,4 @@ class Speakers:
             sign=self._sign,
             now_s=self._now_s,
         )
+        return posts if self._links is None else self._links.prefer_link(name, posts)

@@ -43,9 +43,7 @@ AT_HOME = FederationSettings(allow=("localhost",))
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def shared_bed(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[TestBed]:
     folder = tmp_path_factory.mktemp("links")
-    async with relay(
-        folder, Directory(), direct_s_max=600.0, message_bytes_max=100_000, federation=AT_HOME
-    ) as bed:
+    async with relay(folder, Directory(), direct_s_max=600.0, message_bytes_max=100_000, federation=AT_HOME) as bed:
         yield bed
 
 
@@ -124,20 +122,19 @@ async def test_nothing_goes_back(bed: TestBed, calling: CallingRelay) -> None:
 
 async def test_several_links_of_one_relay(bed: TestBed, calling: CallingRelay) -> None:
     """A newer one supersedes nothing; one more than may be is closed with 1013."""
-    async with calling.link(bed) as first:
-        async with calling.link(bed) as second:
-            for link, uid in ((first, "a"), (second, "b"), (first, "c")):
-                await link.send(request(7, 9, uid))
-                assert await link.outcome(uid) == IS_SAFE
-            others = [calling.link(bed) for _ in range(LINKS_PER_RELAY_MAX - 2)]
+    async with calling.link(bed) as first, calling.link(bed) as second:
+        for link, uid in ((first, "a"), (second, "b"), (first, "c")):
+            await link.send(request(7, 9, uid))
+            assert await link.outcome(uid) == IS_SAFE
+        others = [calling.link(bed) for _ in range(LINKS_PER_RELAY_MAX - 2)]
+        for other in others:
+            await other.__aenter__()
+        try:
+            async with calling.link(bed) as surplus:
+                assert await surplus.closed() == (1013, "too many links from this relay")
+        finally:
             for other in others:
-                await other.__aenter__()
-            try:
-                async with calling.link(bed) as surplus:
-                    assert await surplus.closed() == (1013, "too many links from this relay")
-            finally:
-                for other in others:
-                    await other.__aexit__(None, None, None)
+                await other.__aexit__(None, None, None)
 
 
 def test_the_table_of_links() -> None:

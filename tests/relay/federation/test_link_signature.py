@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from relay.federation.link_signature import NONCE_BYTES, NONCE_HEADER, opens_link, parse_nonce, sign_link
-from relay.federation.signature import BadPostSignature, SignedPost, parse_header, sign_post
+from relay.federation.link_signature import NONCE_BYTES, NONCE_HEADER, parse_nonce, sign_link
+from relay.federation.signature import LINK, BadPostSignature, SignedPost, parse_header, sign_post
 from relay.identity import RelayIdentity
 
 IDENTITY = RelayIdentity(bytes(range(32)))
@@ -26,16 +26,16 @@ def test_what_is_signed_verifies() -> None:
     assert parse_nonce(headers[NONCE_HEADER]) == NONCE
     parsed = claim(headers)
     assert (parsed.from_domain, parsed.to_domain, parsed.ts_s) == ("a.test", "b.test:81", 1700000000)
-    assert opens_link(parsed, IDENTITY.public_key, NONCE)
-    assert not opens_link(parsed, IDENTITY.public_key, bytes(NONCE_BYTES))
-    assert not opens_link(parsed, RelayIdentity(bytes(32)).public_key, NONCE)
+    assert parsed.is_signed_by(IDENTITY.public_key, NONCE, LINK)
+    assert not parsed.is_signed_by(IDENTITY.public_key, bytes(NONCE_BYTES), LINK)
+    assert not parsed.is_signed_by(RelayIdentity(bytes(32)).public_key, NONCE, LINK)
 
 
 def test_neither_stands_in_for_the_other() -> None:
     """The signature of a post whose body is a nonce opens no link, and that of a link signs no post."""
     post = claim(dict(sign_post(IDENTITY, "a.test", "b.test", NONCE, 1700000000)))
     assert post.is_signed_by(IDENTITY.public_key, NONCE)
-    assert not opens_link(post, IDENTITY.public_key, NONCE)
+    assert not post.is_signed_by(IDENTITY.public_key, NONCE, LINK)
     link = claim(dict(sign_link(IDENTITY, "a.test", "b.test", NONCE, 1700000000)))
     assert not link.is_signed_by(IDENTITY.public_key, NONCE)
     assert not link.is_signed_by(IDENTITY.public_key, b"")
