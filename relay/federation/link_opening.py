@@ -1,4 +1,4 @@
-"""Puts the way to one other relay together: a lasting link where it offers one, else single posts. It decides nothing."""
+"""Puts the way to one other relay together: a link where it offers one, else single posts. It decides nothing."""
 
 import secrets
 from collections.abc import Callable, Mapping

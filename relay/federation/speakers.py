@@ -1,4 +1,4 @@
-"""Who speaks to which relay: single posts, and a lasting link where a relay offers one. It refuses to know what is said."""
+"""Who speaks to which relay: a link where it offers one, else single posts. It refuses to know what is said."""
 
 from collections.abc import Callable
 
