@@ -85,6 +85,7 @@ class RelayApp:
         url: where a client on this machine connects, `ws://host:port`.
         metrics: its counters.
         mailboxes: its store, once it has started.
+        federation: its way to other relays, once it has started; `None` for none.
     """
 
     def __init__(
@@ -109,6 +110,7 @@ class RelayApp:
         self.url = ""
         self.metrics = Metrics()
         self.mailboxes: RedisMailboxes
+        self.federation: Federation | None = None
 
     async def __aenter__(self) -> Self:
         """Start.
@@ -143,7 +145,7 @@ class RelayApp:
         self.metrics.sessions = lambda: len(sessions)
         limit = config.rate_limit
         delivery = Delivery(mailboxes, sessions, self.metrics)
-        federation = await self._open_federation(stack, store_url, delivery, lookup, domains)
+        self.federation = await self._open_federation(stack, store_url, delivery, lookup, domains)
         exchange = Exchange(
             delivery=delivery,
             lookup=lookup,
@@ -151,7 +153,7 @@ class RelayApp:
             limiter=RateLimiter(limit.frames, limit.bytes, 2 * config.sessions_max) if limit else None,
             metrics=self.metrics,
             now_s=self._now_s,
-            federation=federation,
+            federation=self.federation,
         )
         server = Server(
             exchange,
