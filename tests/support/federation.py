@@ -104,6 +104,16 @@ class Node:
         assert self.app.federation is not None
         return {status.name: status for status in self.app.federation.statuses()}
 
+    def waits_for(self, name: str) -> int:
+        """Envelopes that this process knows to wait for a relay."""
+        status = self.statuses().get(name)
+        return status.count if status else 0
+
+    def fails(self, name: str) -> int:
+        """Failures in a row that this process knows of."""
+        status = self.statuses().get(name)
+        return status.health.failures if status else 0
+
     async def lease(self, name: str) -> bytes | None:
         """The process that empties an outbox."""
         owner: bytes | None = await self.store.get(f"relay.outbox.lease:{{{name}}}")

@@ -45,10 +45,10 @@ async def test_a_relay_down_and_back(tmp_path: Path) -> None:
                 await send(sender, request(7, 9, str(number)))
             await send(sender, request(7, 10, "other"))
             assert (await receive(other)).uid == "other"
-            await until(lambda: a.metric(f'federation_message_error{{relay="{b.name}"}}') >= 3)
+            await until(lambda: a.fails(b.name) >= 3)
         await a.stop()
         await a.start()
-        await until(lambda: a.metric(f'relay_federation_waiting{{relay="{b.name}"}}') == 150)
+        await until(lambda: a.waits_for(b.name) == 150)
         assert a.metric(f'relay_federation_open{{relay="{b.name}"}}') == 1
         await b.start()
         async with b.client(9) as receiver:
@@ -115,7 +115,7 @@ async def test_a_crowd_and_a_slow_relay(tmp_path: Path) -> None:
                 await send(sender, request(7, 10, f"slow{number}"))
                 await send(sender, request(7, 9, str(number)))
             assert [(await receive(receiver)).uid for _ in range(50)] == [str(number) for number in range(50)]
-            await until(lambda: a.metric(f'relay_federation_open{{relay="{slow.name}"}}') == 1)
+            await until(lambda: a.fails(slow.name) >= 3)
             slow.whim = None
             slow.release()
             await until(lambda: slow.uids == [f"slow{number}" for number in range(50)])
@@ -132,7 +132,7 @@ async def test_limits(tmp_path: Path) -> None:
                 for number in range(count):
                     await send(sender, request(7, twin, f"{twin}-{number}"))
                 await until(lambda: node.waiting_is(relay, count))
-                await until(lambda: node.statuses()[relay].count == count)
+                await until(lambda: node.waits_for(relay) == count)
 
             await fill(9, "localhost:1", 5)
             await send(sender, request(7, 9, "over"))
@@ -176,7 +176,7 @@ async def test_pause_resume_retry_drain(tmp_path: Path, capsys: pytest.CaptureFi
             for twin in (9, 10):
                 await send(sender, request(7, twin, str(twin)))
             await until(lambda: node.waiting_is(far.name, 2))
-            await until(lambda: node.statuses()[far.name].count == 2)
+            await until(lambda: node.waits_for(far.name) == 2)
             assert far.posts == 0
             assert await command("list", "--json") == 0
             [row] = orjson.loads(capsys.readouterr().out.splitlines()[-1])
@@ -191,7 +191,7 @@ async def test_pause_resume_retry_drain(tmp_path: Path, capsys: pytest.CaptureFi
             await until(lambda: node.waiting_is(far.name, 1))
             far.whims.append(Whim(503, headers={"Retry-After": "200"}))
             assert await command("resume", "--all") == 0
-            await until(lambda: far.name in node.statuses() and node.statuses()[far.name].health.failures)
+            await until(lambda: node.fails(far.name))
             assert await command("retry", far.name) == 0
             await until(lambda: far.uids == ["later"])
 
