@@ -87,6 +87,13 @@ async def test_what_clients_can_find_out(bed: TestBed) -> None:
             "domains": [DOMAIN],
             "limits": {"message_bytes_max": MESSAGE_BYTES_MAX, "rate": None, "sessions_max": 500_000},
             "registry": None,
+            "relay_key": bed.app.identity.public_key.hex(),
+            "federation": {
+                "name": DOMAIN,
+                "unsigned": "refused",
+                "clock_s_max": 60,
+                "rate": {"count": 30_000, "window_s": 60},
+            },
             "software": f"rmb-relay {__version__}",
         }
 
