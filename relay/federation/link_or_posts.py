@@ -17,8 +17,8 @@ from rmb_peer.protocol.link.endings import SUBPROTOCOL
 POSTS_S = 600.0
 """How long a relay without a link, or that refuses it, gets posts; a guess: relays are seldom replaced by ours."""
 
-UNKNOWN_S = 30.0
-"""How long one gets posts that did not say what it offers; a guess: the longest pause between attempts."""
+UNKNOWN_S = 10.0
+"""How long one gets posts that did not say what it offers; a guess: it was away for a restart."""
 
 _LOG = get_logger("relay.federation")
 
