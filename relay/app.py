@@ -89,6 +89,7 @@ class RelayApp:
         metrics: its counters.
         mailboxes: its store, once it has started.
         identity: its key, once it has started.
+        federation: its way to other relays, once it has started; `None` for none.
     """
 
     def __init__(
@@ -114,6 +115,7 @@ class RelayApp:
         self.metrics = Metrics()
         self.mailboxes: RedisMailboxes
         self.identity: RelayIdentity
+        self.federation: Federation | None = None
 
     async def __aenter__(self) -> Self:
         """Start.
@@ -152,7 +154,7 @@ class RelayApp:
         stack.push_async_callback(client.aclose)
         self.identity = identity = await open_identity(config.inbound.key_file, client)
         own_name = normalize_relay(config.domains[0]) if config.domains else f"localhost:{port}"
-        federation = await self._open_federation(stack, store_url, delivery, lookup, domains, own_name)
+        self.federation = await self._open_federation(stack, store_url, delivery, lookup, domains, own_name)
         inbound = open_gate(
             client, config.inbound, config.federation, domains=domains, metrics=self.metrics, now_s=self._now_s
         )
@@ -164,7 +166,7 @@ class RelayApp:
             limiter=RateLimiter(limit.frames, limit.bytes, 2 * config.sessions_max) if limit else None,
             metrics=self.metrics,
             now_s=self._now_s,
-            federation=federation,
+            federation=self.federation,
         )
         server = Server(
             exchange,
