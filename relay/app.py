@@ -151,7 +151,7 @@ class RelayApp:
         self.metrics.sessions = lambda: len(sessions)
         limit = config.rate_limit
         delivery = Delivery(mailboxes, sessions, self.metrics)
-        client = _connect(store_url)
+        client = _connect(store_url, Retry(NoBackoff(), 1))
         stack.push_async_callback(client.aclose)
         self.identity = identity = await open_identity(config.inbound.key_file, client)
         own_name = normalize_relay(config.domains[0]) if config.domains else f"localhost:{port}"

@@ -239,12 +239,16 @@ class RedisOutboxes:
         """See `Outboxes.look`."""
         if not names:
             return []
-        pipeline = self._client.pipeline(transaction=False)
-        for name in names:
-            keys = [outbox_key(name), outbox_state_key(name), outbox_lease_key(name)]
-            await self._look_script(keys=keys, args=[self._process, lease_ms], client=pipeline)
-        answers: list[Any] = await _told(pipeline.execute())
+        async with self._pipeline() as pipeline:
+            for name in names:
+                keys = [outbox_key(name), outbox_state_key(name), outbox_lease_key(name)]
+                await self._look_script(keys=keys, args=[self._process, lease_ms], client=pipeline)
+            answers: list[Any] = await _told(pipeline.execute())
         return [self._view(answer) for answer in answers]
+
+    def _pipeline(self) -> Any:
+        """To be used in `async with`: one that is left half-way holds a connection."""
+        return self._client.pipeline(transaction=False)
 
     def _view(self, answer: Any) -> View:
         count, owner, oldest, (size, health, paused, retry, drain) = answer
@@ -286,10 +290,10 @@ class RedisOutboxes:
 
     async def _write(self, name: str, write: Callable[[Any, str], object]) -> None:
         key = outbox_state_key(name)
-        pipeline = self._client.pipeline(transaction=False)
-        write(pipeline, key)
-        pipeline.expire(key, KEYS_S_MAX)
-        await _told(pipeline.execute())
+        async with self._pipeline() as pipeline:
+            write(pipeline, key)
+            pipeline.expire(key, KEYS_S_MAX)
+            await _told(pipeline.execute())
 
     async def forget(self, name: str) -> None:
         """See `Outboxes.forget`. Whoever puts something names the outbox before and after, so none is missed."""
@@ -332,20 +336,20 @@ class RedisOutboxes:
         return results
 
     async def _send(self, batch: Sequence[_Put], by_name: dict[str, list[int]]) -> list[Any]:
-        pipeline = self._client.pipeline(transaction=False)
-        pipeline.sadd(OUTBOXES, *by_name)
-        for name, positions in by_name.items():
-            keys = [outbox_key(name), outbox_state_key(name), outbox_marker_key(name, self._process)]
-            arguments: list[Any] = [self._batch_number, self._entries_max, self._bytes_max, KEYS_S_MAX, _MARKER_S]
-            arguments.append(_ENTRY_BYTES)
-            for position in positions:
-                item = batch[position]
-                arguments += (item.data, item.expires_at_s, item.tried)
-            await self._put_script(keys=keys, args=arguments, client=pipeline)
-        pipeline.sadd(OUTBOXES, *by_name)
-        for name in by_name:
-            pipeline.publish(OUTBOX_CALLS, name)
-        answers = await pipeline.execute(raise_on_error=False)
+        async with self._pipeline() as pipeline:
+            pipeline.sadd(OUTBOXES, *by_name)
+            for name, positions in by_name.items():
+                keys = [outbox_key(name), outbox_state_key(name), outbox_marker_key(name, self._process)]
+                arguments: list[Any] = [self._batch_number, self._entries_max, self._bytes_max, KEYS_S_MAX, _MARKER_S]
+                arguments.append(_ENTRY_BYTES)
+                for position in positions:
+                    item = batch[position]
+                    arguments += (item.data, item.expires_at_s, item.tried)
+                await self._put_script(keys=keys, args=arguments, client=pipeline)
+            pipeline.sadd(OUTBOXES, *by_name)
+            for name in by_name:
+                pipeline.publish(OUTBOX_CALLS, name)
+            answers = await pipeline.execute(raise_on_error=False)
         return list(answers[1 : 1 + len(by_name)])
 
     async def _persist(self, send: Callable[[], Awaitable[list[Any]]], give_up_at: float) -> list[Any]:

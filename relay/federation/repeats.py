@@ -13,6 +13,7 @@ This module refuses to know HTTP.
 import asyncio
 import hashlib
 import logging
+import secrets
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any
@@ -40,8 +41,11 @@ _NEW, _BEGUN, _STORED, _REFUSED = b"", b"b", b"s", b"r"
 
 _BEGIN = """
 local held = redis.call('GET', KEYS[1])
-if held and (string.sub(held, 1, 1) ~= 'r' or held == 'r' .. ARGV[1]) then return string.sub(held, 1, 1) end
-redis.call('SET', KEYS[1], 'b', 'PX', ARGV[2])
+local mine = 'b' .. ARGV[3]
+if held and held ~= mine and (string.sub(held, 1, 1) ~= 'r' or held == 'r' .. ARGV[1]) then
+  return string.sub(held, 1, 1)
+end
+redis.call('SET', KEYS[1], mine, 'PX', ARGV[2])
 return ''
 """
 
@@ -105,9 +109,10 @@ class Repeats:
         Raises:
             MarksFailed: the store does not answer.
         """
+        attempt = secrets.token_hex(8)  # the client repeats a command whose answer was lost; that is no other post
         try:
             async with self._calls:
-                found: Any = await self._script(keys=[post.key], args=[post.signature, BEGUN_MS])
+                found: Any = await self._script(keys=[post.key], args=[post.signature, BEGUN_MS, attempt])
         except (RedisError, OSError) as error:
             raise MarksFailed(str(error)) from error
         return Seen(found)

@@ -91,6 +91,7 @@ async def test_what_clients_can_find_out(bed: TestBed) -> None:
             "federation": {
                 "name": DOMAIN,
                 "unsigned": "refused",
+                "link": True,
                 "clock_s_max": 60,
                 "rate": {"count": 30_000, "window_s": 60},
             },
