@@ -52,6 +52,7 @@ def test_what_is_published(settings: InboundSettings, unsigned: str) -> None:
     assert settings.shown("b.test") == {
         "name": "b.test",
         "unsigned": unsigned,
+        "link": True,
         "clock_s_max": 60,
         "rate": {"count": 30_000, "window_s": 60},
     }
