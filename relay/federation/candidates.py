@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from relay.federation.places import PlaceRefused, Places
-from relay.federation.ranker import Ranker
+from relay.federation.ranker import RELAYS_MAX, Ranker
 from rmb_peer.protocol.errors import BadRequest
 from rmb_peer.protocol.names import normalize_relay
 from rmb_peer.protocol.twin import Twin
@@ -50,18 +50,28 @@ class Tried:
 class Candidates:
     """Chooses."""
 
-    def __init__(self, places: Places, ranker: Ranker, works: Callable[[str], bool]) -> None:
+    def __init__(
+        self,
+        places: Places,
+        ranker: Ranker,
+        works: Callable[[str], bool],
+        doubted_since: Callable[[str], float | None],
+    ) -> None:
         """Set up.
 
         Args:
             places: who may be spoken to.
             ranker: who failed how often.
             works: whether nothing is known against a relay at this moment.
+            doubted_since: when the pause of a relay that failed was over, if it is; `None` if not, or if it works.
         """
         self._places = places
         self._ranker = ranker
         self._works = works
+        self._doubted_since = doubted_since
         self._chosen: Lru[int, str] = Lru(STICKY_MAX)
+        self._probed: Lru[str, float] = Lru(RELAYS_MAX)
+        """Relays that were sent a probe, and after which pause."""
 
     def permitted(self, twin: Twin) -> list[str]:
         """The relays of a record that may be spoken to, in alphabetical order.
@@ -101,6 +111,9 @@ class Candidates:
     def after_failure(self, twin: Twin, name: str, tried: Tried, now_s: float, *, whole: bool) -> str | None:
         """Another relay for an envelope that `name` could not take; it must work. `None`: stay and wait.
 
+        A relay for which nothing waits would never be found to work again. So one envelope goes to it after each of its
+        pauses, and if that arrives, the others follow.
+
         Args:
             twin: the destination.
             name: where it is now.
@@ -110,11 +123,22 @@ class Candidates:
                 or two sick mailboxes would throw it to and fro.
         """
         spent = tried.refused | {name} | (frozenset() if whole else tried.failed)
-        return self._move(twin, [other for other in self._others(twin, spent) if self._works(other)], now_s)
+        others = self._others(twin, spent)
+        working = [other for other in others if self._works(other)]
+        if working or not whole:
+            return self._move(working, now_s)
+        return next((other for other in self._ranker.order(others, now_s) if self._may_probe(other)), None)
+
+    def _may_probe(self, name: str) -> bool:
+        since_s = self._doubted_since(name)
+        if since_s is None or self._probed.get(name) == since_s:
+            return False
+        self._probed.put(name, since_s)
+        return True
 
     def after_refusal(self, twin: Twin, name: str, tried: Tried, now_s: float) -> str | None:
         """Another relay for an envelope that `name` refused, preferably one that works; `None` if all have."""
-        return self._move(twin, self._others(twin, tried.refused | {name}), now_s)
+        return self._move(self._others(twin, tried.refused | {name}), now_s)
 
     def _others(self, twin: Twin, spent: Iterable[str]) -> list[str]:
         try:
@@ -122,10 +146,8 @@ class Candidates:
         except PlaceRefused:
             return []
 
-    def _move(self, twin: Twin, names: list[str], now_s: float) -> str | None:
-        if not names:
-            return None
-        return self._best(names, now_s)
+    def _move(self, names: list[str], now_s: float) -> str | None:
+        return self._best(names, now_s) if names else None
 
     def _best(self, names: list[str], now_s: float) -> str:
         ordered = self._ranker.order(names, now_s)

@@ -54,7 +54,7 @@ async def open_federation(
     places = Places(domains, places=dict(settings.places), allow=settings.allow, deny=settings.deny)
     ranker = Ranker(settings.ranker_period_s, random.random)
     table = HealthTable(now_s, settings.retry_s_max)
-    candidates = Candidates(places, ranker, table.works)
+    candidates = Candidates(places, ranker, table.works, table.doubted_since)
     session = open_session(places, settings.connect_s_max)
     resolver = CheckedResolver(places)
     links = None

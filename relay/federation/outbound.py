@@ -359,6 +359,14 @@ class HealthTable:
         view = self.views.get(name)
         return not (view and view.orders.paused) and self.health(name).failures == 0
 
+    def doubted_since(self, name: str) -> float | None:
+        """When the pause of a relay that failed was over; `None` when it is not, and for one that works."""
+        view = self.views.get(name)
+        health = self.health(name)
+        if health.failures == 0 or (view and view.orders.paused) or self._now_s() < health.retry_at_s:
+            return None
+        return health.retry_at_s
+
 
 _UNKNOWN = Health()
 

@@ -18,9 +18,12 @@ class Bench:
 
     def __init__(self) -> None:
         self.sick: set[str] = set()
+        self.doubted: dict[str, float] = {}
         self.ranker = Ranker(100.0, seeded(7))
         places = Places(OWN, deny=("denied.test",))
-        self.candidates = Candidates(places, self.ranker, lambda name: name not in self.sick)
+        self.candidates = Candidates(
+            places, self.ranker, lambda name: name not in self.sick | set(self.doubted), self.doubted.get
+        )
 
 
 def twin(*relays: str, twin_id: int = 9) -> Twin:
@@ -86,6 +89,22 @@ def test_after_a_failure() -> None:
     assert after(record, "a.test", Tried(refused=frozenset({"b.test"})), 0.0, whole=True) is None
     bench.sick = {"b.test"}
     assert after(record, "a.test", Tried(), 0.0, whole=True) is None
+
+
+def test_a_relay_for_which_nothing_waits() -> None:
+    """One envelope tries it after each of its pauses, never more."""
+    bench, record = Bench(), twin("a.test", "b.test")
+
+    def after(whole: bool = True) -> str | None:
+        return bench.candidates.after_failure(record, "a.test", Tried(), 0.0, whole=whole)
+
+    bench.doubted["b.test"] = 5.0
+    assert after(whole=False) is None
+    assert [after(), after()] == ["b.test", None]
+    bench.doubted["b.test"] = 7.0
+    assert [after(), after()] == ["b.test", None]
+    bench.doubted.clear()
+    assert [after(), after()] == ["b.test", "b.test"]
 
 
 def test_after_a_refusal() -> None:
