@@ -24,6 +24,15 @@ from relay.delivery import Delivery
 from relay.dropping import Dropping
 from relay.exchange import Exchange
 from relay.expiring import ExpiringMailboxes, Expiry, Sieve
+from relay.federation.inbound_opening import open_gate, open_identity
+from relay.federation.link_signature import sign_link
+from relay.federation.metrics import federation_families
+from relay.federation.opening import open_federation
+from relay.federation.outbound import Federation
+from relay.federation.redis_outbox import RedisOutboxes
+from relay.federation.redis_outbox import close as close_outboxes
+from relay.federation.signature import sign_post
+from relay.identity import RelayIdentity
 from relay.janitor import Janitor
 from relay.lease import Lease
 from relay.limits import WINDOW_S, RateLimiter
@@ -87,6 +96,8 @@ class RelayApp:
         metrics: its counters.
         mailboxes: its store, once it has started.
         telling: tells requesters what was dropped, once it has started.
+        identity: its key, once it has started.
+        federation: its way to other relays, once it has started; `None` for none.
     """
 
     def __init__(
@@ -114,6 +125,8 @@ class RelayApp:
         self.telling: Telling
         self._dropping: Dropping | None = None
         self._janitor: Janitor | None = None
+        self.identity: RelayIdentity
+        self.federation: Federation | None = None
 
     async def __aenter__(self) -> Self:
         """Start.
@@ -151,6 +164,15 @@ class RelayApp:
         self.telling = Telling(delivery, lookup, domains, self.metrics, self._now_s)
         stack.push_async_callback(self.telling.close)
         mailboxes = await self._keep_house(stack, tasks, store_url, stored)
+        client = _connect(store_url, Retry(NoBackoff(), 1))
+        stack.push_async_callback(client.aclose)
+        self.identity = identity = await open_identity(config.inbound.key_file, client)
+        own_name = normalize_relay(config.domains[0]) if config.domains else f"localhost:{port}"
+        self.federation = await self._open_federation(stack, store_url, delivery, lookup, domains, own_name)
+        inbound = open_gate(
+            client, config.inbound, config.federation, domains=domains, metrics=self.metrics, now_s=self._now_s
+        )
+        gate = await stack.enter_async_context(inbound)
         exchange = Exchange(
             delivery=delivery,
             lookup=lookup,
@@ -158,15 +180,17 @@ class RelayApp:
             limiter=RateLimiter(limit.frames, limit.bytes, 2 * config.sessions_max) if limit else None,
             metrics=self.metrics,
             now_s=self._now_s,
+            federation=self.federation,
         )
         server = Server(
             exchange,
             sessions,
             mailboxes,
+            gate,
             rhythm=config.rhythm,
             message_bytes_max=config.message_bytes_max,
             direct_s_max=config.direct_s_max,
-            well_known=self._well_known(domains),
+            well_known=self._well_known(domains, identity, own_name),
         )
         server.add_to(app)
         await self._serve(stack, app, server, listener)
@@ -235,6 +259,48 @@ class RelayApp:
         if self._janitor is not None:
             self._janitor.is_full(owner, limit)
 
+    async def _open_federation(
+        self,
+        stack: AsyncExitStack,
+        store_url: str,
+        delivery: Delivery,
+        lookup: TwinLookup,
+        domains: frozenset[str],
+        own_name: str,
+    ) -> Federation | None:
+        settings = self._config.federation
+        if not settings.enabled:
+            return None
+        client = _connect(store_url, Retry(NoBackoff(), 0))
+        stack.push_async_callback(client.aclose)
+        outboxes = RedisOutboxes(
+            client,
+            process=secrets.token_hex(8),
+            entries_max=settings.entries_max,
+            bytes_max=settings.bytes_max,
+            put_s_max=self._config.store_patience_s,
+        )
+        stack.push_async_callback(close_outboxes, asyncio.create_task(outboxes.run()), outboxes)
+        federation = await stack.enter_async_context(
+            open_federation(
+                outboxes,
+                settings,
+                domains=domains,
+                lookup=lookup,
+                tell=self.telling.tell_sender,
+                deliver_here=delivery.deliver,
+                own_key=self.identity.public_key.hex(),
+                sign=lambda name, body: sign_post(self.identity, own_name, name, body, self._now_s()),
+                sign_link=lambda name, nonce: sign_link(self.identity, own_name, name, nonce, self._now_s()),
+                now_s=self._now_s,
+            )
+        )
+        self.telling.forwards = federation
+        self.metrics.federation = lambda: federation_families(
+            federation.counts.success, federation.counts.error, federation.statuses(), self._now_s()
+        )
+        return federation
+
     def _count_poison(self, count: int) -> None:
         self.metrics.poison += count
 
@@ -297,7 +363,7 @@ class RelayApp:
         stack.push_async_callback(cached.close)
         return cached
 
-    def _well_known(self, domains: frozenset[str]) -> dict[str, Any]:
+    def _well_known(self, domains: frozenset[str], identity: RelayIdentity, own_name: str) -> dict[str, Any]:
         limit = self._config.rate_limit
         rate = None if limit is None else {"count": limit.frames, "bytes": limit.bytes, "window_s": WINDOW_S}
         return {
@@ -310,6 +376,8 @@ class RelayApp:
             },
             "retention": self._config.retention.well_known(),
             "registry": self._offered_registry(),
+            "relay_key": identity.public_key.hex(),
+            "federation": self._config.inbound.shown(own_name),
             "software": f"rmb-relay {__version__}",
         }
 

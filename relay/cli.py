@@ -18,6 +18,9 @@ from relay.config import (
     RateLimit,
     RelayConfig,
 )
+from relay.federation.commands import main as federation_main
+from relay.federation.inbound_settings import add_inbound_flags, inbound_settings
+from relay.federation.settings import add_federation_flags, federation_settings
 from relay.listening import parse_address
 from relay.retention import add_retention_flags, retention_of
 from rmb_peer import __version__
@@ -45,6 +48,9 @@ examples:
   rmb-relay -m relay.example.org -r redis://10.0.0.5:6379 --limit 600 67108864
       mailboxes in a Redis of yours; at most 600 messages and 64 MiB per minute from each twin
 
+  rmb-relay federation list
+      what waits for other relays; see rmb-relay federation --help
+
 TLS is the task of a web server in front, such as Caddy or nginx. SIGTERM and Ctrl-C stop the relay in order: clients
 are told to go elsewhere, and what waits for them is kept."""
 
@@ -58,8 +64,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns:
         0 after an orderly stop, 1 if it cannot start, 2 for wrong arguments.
     """
+    words = sys.argv[1:] if argv is None else list(argv)
+    if words[:1] == ["federation"]:
+        return federation_main(words[1:])
     try:
-        config = parse_arguments(argv)
+        config = parse_arguments(words)
     except SystemExit as ended:  # argparse has said why
         return int(ended.code or 0)
     setup_logging(config.debug, config.log_format)
@@ -97,6 +106,8 @@ def parse_arguments(argv: Sequence[str] | None) -> RelayConfig:
         catchup_blocks_max=flags.catchup_threshold,
         message_bytes_max=flags.message_bytes_max,
         retention=retention_of(flags),
+        federation=federation_settings(flags),
+        inbound=inbound_settings(flags),
         log_format=flags.log_format,
         debug=flags.debug,
     )
@@ -217,6 +228,8 @@ def build_parser() -> argparse.ArgumentParser:
         "one, ask for each twin again (default: %(default)s)",
     )
     add_retention_flags(parser, _positive)
+    add_federation_flags(parser)
+    add_inbound_flags(parser)
     add(
         "--log-format",
         choices=("auto", "json", "text"),

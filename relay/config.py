@@ -4,6 +4,8 @@ import socket
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from relay.federation.inbound_settings import InboundSettings
+from relay.federation.settings import FederationSettings
 from relay.mailboxes import APPEND_S_MAX
 from relay.retention import Retention
 from rmb_peer.logs import LogFormat
@@ -59,6 +61,8 @@ class RelayConfig:
         store_patience_s: how long an envelope waits for a store that does not answer; then its sender is told.
         direct_s_max: how long an envelope that was handed over without the store may stay unacknowledged; then it is
             stored. A guess: several round trips around the world.
+        federation: how envelopes for twins of other relays leave.
+        inbound: which relays may post here, and by which key they recognise us.
         rhythm: pings; the times of other implementations (spec rmb 5.7).
         retention: how long, and how much, is kept for those who are away.
         log_format: see `rmb_peer.logs`.
@@ -78,6 +82,8 @@ class RelayConfig:
     message_bytes_max: int = MESSAGE_BYTES_MAX
     store_patience_s: float = APPEND_S_MAX
     direct_s_max: float = 1.0
+    federation: FederationSettings = field(default_factory=FederationSettings)
+    inbound: InboundSettings = field(default_factory=InboundSettings)
     rhythm: Rhythm = field(default_factory=Rhythm)
     retention: Retention = field(default_factory=Retention)
     log_format: LogFormat = "auto"

@@ -14,12 +14,13 @@ import asyncio
 import logging
 from collections.abc import Coroutine, Sequence
 
+from relay.attended import Spawn
 from relay.bell import Bell
 from relay.ends import LOST, NO_ENVELOPE, End
 from relay.intake import Intake
 from relay.log_lines import printable
 from relay.sessions import Session
-from relay.signed_in import SignedIn, Spawn
+from relay.signed_in import SignedIn
 from relay.tasks import end as end_tasks
 from rmb_peer.logs import event, get_logger
 from rmb_peer.protocol.errors import InvalidPayloadData

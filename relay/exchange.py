@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from relay.delivery import Delivery
+from relay.federation.outbound import Federation
 from relay.limits import RateLimiter
 from relay.metrics import Metrics
 from rmb_peer.registry.lookup import TwinLookup
@@ -20,6 +21,7 @@ class Exchange:
         limiter: rate limits, if there are any.
         metrics: counts.
         now_s: Unix seconds.
+        federation: the way to other relays; `None` for none.
     """
 
     delivery: Delivery
@@ -28,3 +30,4 @@ class Exchange:
     limiter: RateLimiter | None
     metrics: Metrics
     now_s: Callable[[], float]
+    federation: Federation | None = None

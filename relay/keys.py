@@ -80,6 +80,25 @@ def outbox_key(domain: str) -> str:
     return f"relay.outbox:{{{domain}}}"
 
 
+def outbox_state_key(domain: str) -> str:
+    """What is known about an outbox and its relay: a hash of bytes, health, and what the operator has asked for."""
+    return f"relay.outbox.state:{{{domain}}}"
+
+
+def outbox_lease_key(domain: str) -> str:
+    """The process that empties an outbox, for a few seconds at a time."""
+    return f"relay.outbox.lease:{{{domain}}}"
+
+
+def outbox_marker_key(domain: str, process: str) -> str:
+    """What became of the last batch that a process put into an outbox, so that a repetition only reads it."""
+    return f"relay.outbox.put:{{{domain}}}:{process}"
+
+
+OUTBOX_CALLS = "relay.outbox.calls"
+"""The channel on which processes tell each other that something was put into an outbox."""
+
+
 def lease_key(name: str) -> str:
     """Who does a kind of work at present: a string that expires."""
     return f"relay.lease:{{{name}}}"
@@ -93,3 +112,8 @@ OUTBOXES = "relay.outboxes"
 
 IDENTITY = "relay.identity"
 """The secret seed of the relay, in hex, unless it is kept in a file."""
+
+
+def posted_key(digest: str) -> str:
+    """What became of something that another relay posted, for a few minutes."""
+    return f"relay.posted:{{{digest}}}"

@@ -33,6 +33,10 @@ def _none() -> int:
     return 0
 
 
+def _no_families() -> Iterator[_Family]:
+    return iter(())
+
+
 @dataclass(slots=True)
 class Metrics:
     """Counts. Whoever does something counts it; nothing here acts.
@@ -49,6 +53,7 @@ class Metrics:
         replies_dropped: answers to a client that could neither be stored nor sent.
         dropped: envelopes that were dropped after they had been stored, by reason; see `expiring`.
         stored: how much is stored in all, as of some seconds ago.
+        repeats: posts of other relays that were here before.
         told: errors about what was dropped later, by what became of them; see `telling`.
         cache_hits, cache_misses: destinations that were known, or had to be looked up.
         link_frames_in, link_frames_out: frames of rmb.2.
@@ -63,6 +68,8 @@ class Metrics:
         chain_block: the newest block whose events were taken over.
         chain_stored, chain_updated: twins that were created or changed on chain.
         sessions: tells how many are connected.
+        links: tells how many links other relays have to this one.
+        federation: tells about other relays, see `relay.federation.metrics`.
     """
 
     message_rx: int = 0
@@ -78,6 +85,7 @@ class Metrics:
     replies_dropped: int = 0
     dropped: Counter[Why] = field(default_factory=Counter)
     stored: Stored = field(default_factory=Stored)
+    repeats: int = 0
     told: Counter[str] = field(default_factory=Counter)
     cache_hits: int = 0
     cache_misses: int = 0
@@ -95,6 +103,8 @@ class Metrics:
     chain_stored: int = 0
     chain_updated: int = 0
     sessions: Callable[[], int] = _none
+    links: Callable[[], int] = _none
+    federation: Callable[[], Iterator[_Family]] = _no_families
 
     def _families(self) -> Iterator[_Family]:
         def counter(name: str, text: str, value: int) -> _Family:
@@ -126,14 +136,17 @@ class Metrics:
         yield "relay_dropped_total", "counter", "Stored envelopes that were dropped.", dropped
         yield "relay_stored_messages", "gauge", "Envelopes in all mailboxes of the store.", [("", self.stored.count)]
         yield "relay_stored_bytes", "gauge", "Their bytes.", [("", self.stored.bytes)]
+        yield counter("relay_posts_repeated_total", "Posts of other relays that were here before.", self.repeats)
         told = [(f'how="{how}"', count) for how, count in sorted(self.told.items())]
         yield "relay_told_total", "counter", "Errors about what was dropped later, by what became of them.", told
         frames = [('direction="in"', self.link_frames_in), ('direction="out"', self.link_frames_out)]
         ends = [(f'ending="{ending.name.lower()}"', self.endings[ending]) for ending in Ending]
+        yield "relay_links_of_relays", "gauge", "Links that other relays have to this one.", [("", self.links())]
         yield "relay_link_frames_total", "counter", "Frames of rmb.2.", frames
         yield "relay_link_endings_total", "counter", "Envelopes that came over rmb.2, by how they ended.", ends
         yield counter("relay_direct_total", "Envelopes handed to a session without the store.", self.direct)
         yield counter("relay_backed_up_total", "Those of them that were stored after all.", self.backed_up)
+        yield from self.federation()
 
     def _chain_families(self, counter: Callable[[str, str, int], _Family]) -> Iterator[_Family]:
         name = "events_listener_"

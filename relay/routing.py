@@ -10,13 +10,16 @@ from collections.abc import Callable, Coroutine
 from typing import Generic, TypeVar
 
 from relay.exchange import Exchange
+from relay.federation.outbound import refusal_of
 from relay.log_lines import log_routed
 from relay.mailboxes import MailboxFailed, MailboxFull, Receipt
 from relay.sessions import Session
 from relay.switch import (
+    OFFLINE,
     RATE_LIMITED,
     WRONG_SOURCE,
     Refusal,
+    is_foreign,
     lookup_failed,
     mailbox_full,
     refuse_absent,
@@ -26,6 +29,7 @@ from relay.switch import (
 from rmb_peer.protocol.address import Address
 from rmb_peer.protocol.envelope import Envelope, destination_of, is_fail_fast
 from rmb_peer.protocol.lifetime import envelope_ttl_s
+from rmb_peer.protocol.twin import Twin
 from rmb_peer.registry.base import RegistryUnavailable
 from rmb_peer.registry.cached import NotCached
 from rmb_peer.registry.lanes import Lanes, Outcome
@@ -63,6 +67,8 @@ class Routing(ABC, Generic[Ticket]):
         """Wait while more of this client's envelopes are held than may be. Then read on."""
         await self._lanes.room()
         await self._delivery.room()
+        if self._exchange.federation is not None:
+            await self._exchange.federation.room()
         if self._pause_s >= PAUSE_S_MIN:
             pause_s, self._pause_s = self._pause_s, 0.0
             await asyncio.sleep(pause_s)
@@ -70,7 +76,9 @@ class Routing(ABC, Generic[Ticket]):
     @property
     def has_room(self) -> bool:
         """Whether `room` would not wait."""
-        return self._pause_s < PAUSE_S_MIN and self._lanes.has_room and self._delivery.has_room
+        federation = self._exchange.federation
+        others_have_room = federation is None or federation.has_room
+        return self._pause_s < PAUSE_S_MIN and self._lanes.has_room and self._delivery.has_room and others_have_room
 
     # --- how the sender is answered -----------------------------------------------------------------------------------
 
@@ -141,7 +149,12 @@ class Routing(ABC, Generic[Ticket]):
             self._to_session(envelope, data, destination, session, ticket)
         elif isinstance(outcome, RegistryUnavailable):
             self._refuse(envelope, lookup_failed(outcome.detail), ticket)
+        elif outcome is not None and is_foreign(outcome, self._exchange.domains) and self._exchange.federation:
+            self._federate(envelope, data, outcome, ticket)
         elif refusal := refuse_absent(outcome, self._exchange.domains, is_fail_fast(envelope)):
+            if refusal is OFFLINE and outcome is not None and self._is_elsewhere(outcome):
+                self._federate(envelope, data, outcome, ticket, absent_here=True)
+                return
             self._refuse(envelope, refusal, ticket)
         else:
             self._store(envelope, data, destination, "mailbox", ticket)
@@ -151,6 +164,31 @@ class Routing(ABC, Generic[Ticket]):
     ) -> None:
         if session.handover is None or not self._hand_over(envelope, data, session, ticket):
             self._store(envelope, data, destination, "session", ticket)
+
+    def _is_elsewhere(self, twin: Twin) -> bool:
+        """Whether a twin that is not connected here may be at another relay of its record (spec rmb 10.8). Only for
+        `fail-fast`: that relay hands it over or says no, and never stores it or hands it on."""
+        federation = self._exchange.federation
+        return federation is not None and len(twin.relays) > 1 and federation.reaches(twin)
+
+    def _federate(
+        self, envelope: Envelope, data: bytes, twin: Twin, ticket: Ticket, *, absent_here: bool = False
+    ) -> None:
+        """Step 3 of spec rmb 6.4: into the outbox of one of its relays."""
+        federation = self._exchange.federation
+        assert federation is not None
+
+        def on_put(put: "asyncio.Future[int]") -> None:
+            error = MailboxFailed("cancelled") if put.cancelled() else put.exception()
+            if error is None:
+                self._pause_s += federation.pace_s(put.result())
+                log_routed(envelope, "outbox")
+                self._stored(ticket)
+            else:
+                self._refuse(envelope, refusal_of(error), ticket)
+
+        expires_at_s = envelope.timestamp + envelope.expiration
+        federation.put(twin, data, expires_at_s, absent_here=absent_here).add_done_callback(on_put)
 
     def _store(self, envelope: Envelope, data: bytes, destination: Address, how: str, ticket: Ticket) -> None:
         """Forward the bytes as they came, never a new serialisation (spec rmb 2.2)."""

@@ -12,10 +12,17 @@ from typing import Any
 import orjson
 from aiohttp import hdrs, web
 
-from relay.acknowledged import AcknowledgedConnection, frame_bytes_max
+from relay.acknowledged import AcknowledgedConnection
+from relay.attended import Attended
 from relay.connection import Connection
 from relay.exchange import Exchange
-from relay.federation.inbound import Answer, accept_post, bad_request
+from relay.federation.admission import Caller
+from relay.federation.answers import Answer, bad_request
+from relay.federation.gate import Gate
+from relay.federation.inbound import accept_post
+from relay.federation.link_serving import RelayConnection, RelayLinks, claims_relay
+from relay.federation.link_signature import NONCE_HEADER
+from relay.frames import frame_bytes_max
 from relay.mailboxes import Mailboxes, MailboxFailed
 from relay.metrics import CONTENT_TYPE
 from relay.sessions import Sessions
@@ -50,6 +57,7 @@ class Server:
         exchange: Exchange,
         sessions: Sessions,
         mailboxes: Mailboxes,
+        gate: Gate,
         *,
         rhythm: Rhythm,
         message_bytes_max: int,
@@ -62,6 +70,7 @@ class Server:
             exchange: what all sessions share.
             sessions: who is connected.
             mailboxes: the store.
+            gate: what posts of other relays come through.
             rhythm: pings.
             message_bytes_max: largest envelope.
             direct_s_max: see `RelayConfig`.
@@ -69,10 +78,13 @@ class Server:
         """
         self._exchange = exchange
         self._mailboxes = mailboxes
+        self._gate = gate
         self._message_bytes_max = message_bytes_max
         self._common = Common(exchange, sessions, mailboxes, rhythm, message_bytes_max, direct_s_max)
         self._well_known = orjson.dumps(well_known)
-        self._connections: dict[SignedIn, asyncio.Task[None]] = {}
+        self._links = RelayLinks()
+        exchange.metrics.links = lambda: len(self._links)
+        self._connections: dict[Attended[Any], asyncio.Task[None]] = {}
         self._all_gone = asyncio.Event()
         self._all_gone.set()
         self._stopping = False
@@ -110,7 +122,12 @@ class Server:
     async def _upgrade(self, request: web.Request) -> web.StreamResponse:
         acknowledged = offers(request.headers, SUBPROTOCOL)
         try:
-            owner = await self._sign_in(request, acknowledged)
+            if acknowledged and claims_relay(request.headers.get(hdrs.AUTHORIZATION)):
+                accept = await self._admit_relay(request)
+                if isinstance(accept, Answer):
+                    return _answer(accept)
+            else:
+                accept = partial(self._accept, request, await self._sign_in(request, acknowledged), acknowledged)
             check_handshake(request.headers)
         except SignInRefused as refused:
             self._exchange.metrics.refusals["sign_in"] += 1
@@ -120,10 +137,10 @@ class Server:
             return _Plain(500, str(error))
         if self._stopping:
             return _Plain(503, "relay is shutting down")
-        connection = await self._accept(request, owner, acknowledged)
+        connection = await accept()
         return Upgraded(connection.protocol, partial(self._serve, connection))
 
-    def _serve(self, connection: SignedIn) -> None:
+    def _serve(self, connection: Attended[Any]) -> None:
         session = asyncio.get_running_loop().create_task(connection.run())
         self._connections[connection] = session
         self._all_gone.clear()
@@ -131,13 +148,30 @@ class Server:
         if self._stopping:  # it began while the handshake was under way
             connection.stop()
 
-    def _ended(self, connection: SignedIn, session: "asyncio.Task[None]") -> None:
+    def _ended(self, connection: Attended[Any], session: "asyncio.Task[None]") -> None:
         del self._connections[connection]
         if not self._connections:
             self._all_gone.set()
         if not session.cancelled() and (error := session.exception()) is not None:
             connection.abort()
             _LOG.error("a session failed", exc_info=error)
+
+    async def _admit_relay(self, request: web.Request) -> Callable[[], Awaitable[Attended[Any]]] | Answer:
+        headers = request.headers
+        proof = headers.get(hdrs.AUTHORIZATION), headers.get(NONCE_HEADER)
+        caller = await self._gate.open_link(*proof, request.remote or "")
+        return caller if isinstance(caller, Answer) else partial(self._accept_relay, request, caller)
+
+    async def _accept_relay(self, request: web.Request, caller: Caller) -> RelayConnection:
+        return RelayConnection(
+            await ClientSocket.accept(request, frame_bytes_max(self._message_bytes_max), SUBPROTOCOL),
+            caller.name,
+            self._exchange,
+            self._links,
+            rhythm=self._common.rhythm,
+            message_bytes_max=self._message_bytes_max,
+            refuse_rate=partial(self._gate.refuse_rate, caller),
+        )
 
     async def _sign_in(self, request: web.Request, acknowledged: bool) -> Address:
         """A client that offers rmb.2 may hand its token over in a header, where no log of a proxy shows it."""
@@ -155,28 +189,38 @@ class Server:
         return Connection(await ClientSocket.accept(request, size_max), owner, self._common)
 
     async def _post(self, request: web.Request) -> web.StreamResponse:
-        held = 0
+        if (request.content_length or 0) > self._message_bytes_max:
+            return self._too_large()
+        entrant = await self._gate.enter(request.headers.get(hdrs.AUTHORIZATION), request.remote or "")
+        if isinstance(entrant, Answer):
+            return _answer(entrant)
         body = bytearray()
         try:
+            refused = await self._read(request, body)
+            if refused is not None:
+                return refused
+            handle = partial(accept_post, exchange=self._exchange)
+            return _answer(await self._gate.accept(entrant, bytes(body), handle))
+        finally:
+            self._bodies_bytes -= len(body)
+
+    async def _read(self, request: web.Request, body: bytearray) -> web.Response | None:
+        """Fill `body`; what is in it counts as held. Returns the answer when it cannot be had."""
+        try:
             async with asyncio.timeout(BODY_S_MAX):
-                if (request.content_length or 0) > self._message_bytes_max:
-                    return self._too_large()
                 async for chunk in request.content.iter_chunked(_READ_BYTES):
-                    held += len(chunk)
                     self._bodies_bytes += len(chunk)
                     body += chunk
-                    if held > self._message_bytes_max:
+                    if len(body) > self._message_bytes_max:
                         return self._too_large()
                     if self._bodies_bytes > BODIES_BYTES_MAX:
                         self._exchange.metrics.refusals["busy"] += 1
                         return _Plain(503, "too many messages at once: try again later", {hdrs.RETRY_AFTER: "1"})
-            return _answer(await accept_post(bytes(body), self._exchange))
         except TimeoutError:
             return _answer(bad_request(f"the body did not arrive within {BODY_S_MAX:g} seconds"))
         except web.RequestPayloadError as error:
             return _answer(bad_request(str(error)))
-        finally:
-            self._bodies_bytes -= held
+        return None
 
     def _too_large(self) -> web.Response:
         self._exchange.metrics.refusals["too_large"] += 1
@@ -211,7 +255,8 @@ async def _prepare(request: web.Request, response: web.StreamResponse) -> None:
 
 
 def _answer(answer: Answer) -> web.Response:
-    return _Plain(answer.status, answer.text)
+    headers: dict[str, str] | None = {hdrs.RETRY_AFTER: str(answer.retry_after_s)} if answer.retry_after_s else None
+    return _Plain(answer.status, answer.text, headers)
 
 
 def _json(value: dict[str, Any], status: int = 200) -> web.Response:

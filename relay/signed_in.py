@@ -1,46 +1,35 @@
 """One signed-in session from handshake to end: what both ways of speaking share.
 
-It registers the session, reads frames, keeps the link honest (a timer asks the heartbeat for pings), and ends in order.
-Whatever ends first ends all; `run` says why. The two ways are `connection` (rmb.1) and `acknowledged` (rmb.2); this
-module refuses to know what a frame means.
+It registers the session and reads its mailbox; `attended` reads frames and keeps the link honest. The two ways are
+`connection` (rmb.1) and `acknowledged` (rmb.2); this module refuses to know what a frame means.
 """
 
 import asyncio
 import logging
-from abc import ABC, abstractmethod
-from collections.abc import Callable, Coroutine, Sequence
+from abc import abstractmethod
+from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass
-from itertools import count
+from functools import partial
 
-from aiohttp import WSCloseCode, WSMessage, WSMsgType
-from aiohttp.web import RequestHandler
+from aiohttp import WSCloseCode
 
-from relay.ends import CLIENT_CLOSED, LOST, SHUTDOWN, SILENT, STUCK, SUPERSEDED, TEXT, End, how_it_ended
+from relay.attended import Attended, Spawn
+from relay.ends import LOST, SUPERSEDED
 from relay.exchange import Exchange
 from relay.feed import Feed
 from relay.log_lines import printable
 from relay.mailboxes import EntryId, Mailboxes, MailboxFailed, Page
 from relay.sessions import RelayFull, Session, Sessions
-from relay.tasks import end as end_tasks
 from relay.websocket import ClientSocket
 from rmb_peer.logs import event, get_logger
 from rmb_peer.protocol.address import Address
-from rmb_peer.protocol.heartbeat import Heartbeat, LinkDead, Rhythm
-from rmb_peer.transport.tcp import arriving_at
-
-TURN_FRAMES = 64
-"""Frames of one client that are handled before others get their turn; a guess: a few milliseconds."""
+from rmb_peer.protocol.heartbeat import Rhythm
 
 READ_RETRY_S_MAX = 2.0
 """Longest pause between attempts to read the mailbox while the store fails; a guess."""
 
-CLOSE_TEXT_BYTES_MAX = 123
-"""Reason in a Close frame (RFC 6455, 5.5)."""
-
 _READ_RETRY_S_FIRST = 0.05
 _LOG = get_logger("relay")
-
-Spawn = Callable[[Coroutine[None, None, None]], object]
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,28 +53,18 @@ class Common:
     direct_s_max: float
 
 
-class SignedIn(ABC):
+class SignedIn(Attended[EntryId]):
     """One session. Call `run` once."""
 
     def __init__(self, socket: ClientSocket, owner: Address, common: Common) -> None:
         """Take over an accepted WebSocket whose token was in order."""
-        self._socket = socket
+        super().__init__(socket, common.rhythm)
         self._owner = owner
         self._common = common
         self._exchange = common.exchange
         self._sessions = common.sessions
         self._mailboxes = common.mailboxes
-        self._loop = asyncio.get_running_loop()
-        self._ended: asyncio.Future[End] = self._loop.create_future()
         self._feed = Feed(self._read_page)
-        self._heartbeat: Heartbeat[EntryId] = Heartbeat(self._loop.time(), common.rhythm)
-        self._timer: asyncio.TimerHandle | None = None
-        self._timer_at = 0.0
-        self._reading_paused = False
-        """While we do not read, the client cannot be blamed for a pong that we do not see."""
-        self._helpers: list[asyncio.Task[None]] = []
-        """What runs beside the reader."""
-        self._tasks: asyncio.TaskGroup
         self._prepare()
 
     # --- what the two ways of speaking decide -------------------------------------------------------------------------
@@ -119,29 +98,8 @@ class SignedIn(ABC):
         """
 
     @abstractmethod
-    async def _room(self) -> None:
-        """Wait before the next frame is read."""
-
-    @abstractmethod
-    def _frame(self, data: bytes) -> End | None:
-        """A binary frame came; says why the connection has to end, if it has to."""
-
-    @abstractmethod
-    async def _late_frame(self, data: bytes) -> None:
-        """A binary frame came that the client sent before it heard our Close."""
-
-    def _on_pong(self, payload: bytes) -> None:
-        """A pong came."""
-        self._heartbeat.pong(payload)
-        self._arm()
-
-    @abstractmethod
     def _left(self) -> None:
         """The session is no longer in the table. May be called twice."""
-
-    @abstractmethod
-    async def _wind_up(self, end: End, reader: "asyncio.Task[None]", helpers: "list[asyncio.Task[None]]") -> None:
-        """The connection ends: end the helpers; if `end.flush`, give the client a moment to confirm what it has."""
 
     # --- from the beginning to the end --------------------------------------------------------------------------------
 
@@ -160,8 +118,7 @@ class SignedIn(ABC):
             limiter.connect(self._owner.twin)
         end = LOST
         try:
-            async with asyncio.TaskGroup() as self._tasks:
-                end = await self._serve(session)
+            end = await self._attend(self._begin, partial(self._leave, session))
         finally:
             self._leave(session)
             if limiter is not None:
@@ -177,103 +134,14 @@ class SignedIn(ABC):
                 unconfirmed=self._unconfirmed,
             )
 
-    @property
-    def protocol(self) -> RequestHandler:
-        """The web server's, of the connection."""
-        return self._socket.protocol
-
-    def abort(self) -> None:
-        """Cut the connection."""
-        self._socket.abort()
-
-    def stop(self) -> None:
-        """End the session because the relay stops."""
-        self._end(SHUTDOWN)
-
     def _superseded(self) -> None:
         """A newer connection has taken the place of this one, just now."""
         self._left()
         self._end(SUPERSEDED)
 
-    async def _serve(self, session: Session) -> End:
-        work = self._begin(self._tasks.create_task)
-        reader = self._tasks.create_task(self._read())
-        for item in work:
-            self._help(item)
-        self._arm()
-        try:
-            end = await self._ended
-            self._leave(session)
-            await self._wind_up(end, reader, self._helpers)
-            await end_tasks([reader])
-            await self._say_goodbye(end)
-        finally:
-            if self._timer is not None:
-                self._timer.cancel()
-            for task in (reader, *self._helpers):
-                task.cancel()
-        return end
-
-    def _help(self, work: Coroutine[None, None, None]) -> "asyncio.Task[None]":
-        """Run something beside the reader, until it or the connection ends."""
-        helper = self._tasks.create_task(work)
-        self._helpers.append(helper)
-        return helper
-
     def _leave(self, session: Session) -> None:
         self._sessions.unregister(session)
         self._left()
-
-    def _end(self, end: End) -> None:
-        if not self._ended.done():
-            self._ended.set_result(end)
-
-    async def _say_goodbye(self, end: End) -> None:
-        async def on_frame(message: WSMessage) -> None:
-            if end.listen and message.type is WSMsgType.BINARY:
-                await self._late_frame(message.data)
-
-        if end is CLIENT_CLOSED:
-            await self._socket.answer_close()
-        elif end.code is None:
-            self._socket.abort()
-        else:
-            text = end.reason.encode()[:CLOSE_TEXT_BYTES_MAX].decode(errors="ignore")
-            await self._socket.close(end.code, text, on_frame)
-
-    # --- reading ------------------------------------------------------------------------------------------------------
-
-    async def _read(self) -> None:
-        for number in count():
-            if number % TURN_FRAMES == 0:
-                await asyncio.sleep(0)
-            await self._room()
-            message = await self._socket.receive()
-            self._heartbeat.heard(self._loop.time())
-            if message.type is WSMsgType.BINARY:
-                if (end := self._frame(message.data)) is not None:
-                    self._end(end)
-                    return
-            elif message.type is WSMsgType.PING:
-                await self._answer_ping(message.data)
-            elif message.type is WSMsgType.PONG:
-                self._on_pong(message.data)
-            elif message.type is WSMsgType.TEXT:
-                self._end(TEXT)
-                return
-            else:
-                self._end(how_it_ended(message))
-                return
-
-    async def _answer_ping(self, payload: bytes) -> None:
-        """A ping came."""
-        await self._pong(payload)
-
-    async def _pong(self, payload: bytes) -> None:
-        try:
-            await self._socket.pong(payload)
-        except ConnectionError:
-            self._end(LOST)
 
     async def _read_page(self, after: EntryId) -> Page:
         """A page of the mailbox. A store that fails is asked again until it answers; the session stays."""
@@ -287,46 +155,3 @@ class SignedIn(ABC):
                 event(_LOG, level, "mailbox cannot be read, trying again", session=shown, reason=str(error))
             await asyncio.sleep(pause_s)
             pause_s = min(2 * pause_s, READ_RETRY_S_MAX)
-
-    # --- the link -----------------------------------------------------------------------------------------------------
-
-    def _arm(self) -> None:
-        if self._ended.done():
-            return
-        deadline = self._heartbeat.deadline()
-        if self._timer is not None:
-            if self._timer_at <= deadline:
-                return
-            self._timer.cancel()
-        self._timer_at = deadline  # uvloop's handles do not always tell theirs
-        self._timer = self._loop.call_at(deadline, self._on_timer)
-
-    def _on_timer(self) -> None:
-        """Never waits: a client that takes nothing must not stop us from noticing."""
-        self._timer = None
-        payload = self._due_ping()
-        if payload is not None:
-            self._help(self._ping(payload)).add_done_callback(self._helpers.remove)
-        self._arm()
-
-    def _due_ping(self) -> bytes | None:
-        """Ask the heartbeat what is due; a dead link ends the connection."""
-        if self._ended.done():
-            return None
-        now = self._loop.time()
-        try:
-            return self._heartbeat.expire(now, self._socket.drained_bytes, self._arriving_at(now))
-        except LinkDead:
-            self._end(STUCK if self._socket.blocked else SILENT)
-            return None
-
-    def _arriving_at(self, now: float) -> float:
-        if self._reading_paused:
-            return now
-        return arriving_at(now, self._heartbeat.heard_at, self._socket.silent_s())
-
-    async def _ping(self, payload: bytes) -> None:
-        try:
-            await self._socket.ping(payload)
-        except ConnectionError:
-            self._end(LOST)

@@ -76,9 +76,9 @@ def mailbox_full(destination: Address, text: str, retry_after_ms: int) -> Refusa
 
 
 def foreign(twin: Twin) -> Refusal:
-    """It belongs to other relays, and forwarding to them does not exist yet."""
+    """It belongs to other relays, and this one does not federate."""
     relays = ", ".join(sorted(twin.relays))
-    text = f"destination twin {twin.id} uses other relays ({relays}): this relay does not forward to other relays yet"
+    text = f"destination twin {twin.id} uses other relays ({relays}): this relay does not forward to other relays"
     return Refusal("foreign", text)
 
 
@@ -111,6 +111,11 @@ def refuse_absent(twin: Twin | None, domains: frozenset[str], fail_fast: bool) -
     if not uses_this_relay(twin, domains):
         return foreign(twin)
     return OFFLINE if fail_fast else None
+
+
+def is_foreign(twin: Twin, domains: frozenset[str]) -> bool:
+    """Whether an envelope for it belongs to other relays only (spec rmb 6.4, step 3)."""
+    return bool(twin.relays) and not uses_this_relay(twin, domains)
 
 
 def uses_this_relay(twin: Twin, domains: frozenset[str]) -> bool:

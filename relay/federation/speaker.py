@@ -17,11 +17,13 @@ class Queued:
         id: of its entry in the outbox.
         data: the envelope as it came, byte for byte (spec rmb 2.2).
         expires_at_s: Unix seconds from which on it is worth nothing.
+        tried: relays that had their chance already, see `candidates.Tried`; speakers need not look at it.
     """
 
     id: str
     data: bytes
     expires_at_s: int
+    tried: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,8 +72,9 @@ class Speaker(Protocol):
             batch: at least one.
 
         Returns:
-            an outcome for each of them, in their order. After the first `TryAgain` all others are `TryAgain`, too, for
-            a later one must not overtake.
+            an outcome for each of them, in their order. After the first `TryAgain` for one destination twin, all later
+            ones for that twin are `TryAgain`, too, for they must not overtake. Other twins may still be served. When
+            the whole relay is the trouble, every outcome after the first `TryAgain` is one.
         """
         ...
 

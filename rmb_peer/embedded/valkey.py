@@ -103,6 +103,11 @@ class EmbeddedValkey(EmbeddedServer):
         return answer.rstrip(b"\r\n")
 
 
+def url_in(folder: Path) -> str:
+    """Where the server that some program runs in this folder is reached; whether one does is not looked at."""
+    return f"unix://{_socket_path(folder.resolve())}"
+
+
 def _socket_path(folder: Path) -> Path:
     path = folder / "valkey.sock"
     if len(str(path)) <= _SOCKET_PATH_CHARS_MAX:

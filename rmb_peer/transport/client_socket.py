@@ -1,20 +1,24 @@
 """A WebSocket to a relay, as the gateway needs it: no redirects, no compression, no pings of the library's own."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.client import ClientProtocol
-from websockets.frames import Frame, Opcode
+from websockets.frames import CloseCode, Frame, Opcode
 from websockets.typing import Subprotocol
 
 from rmb_peer import __version__
+from rmb_peer.protocol.link.endings import LinkBroken
 
 DIAL_S_MAX = 10.0
 """Longest wait for a connection. A guess; the relay's own handshake limit is of this order."""
 
 CLOSE_S_MAX = 1.0
 """Longest wait for the other side's Close. A guess: what has not ended is sent again in any case."""
+
+CLOSE_REASON_BYTES_MAX = 123
+"""RFC 6455, 5.5: a control frame holds 125 bytes, two of them the code."""
 
 
 class ClientSocket(ClientConnection):
@@ -41,6 +45,11 @@ class ClientSocket(ClientConnection):
         if frame.fin and frame.opcode in (Opcode.BINARY, Opcode.TEXT, Opcode.CONT):
             self._messages += 1
 
+    async def close_broken(self, error: LinkBroken) -> None:
+        """Tell the relay which rule of the link it broke (protocol/link, rule 7)."""
+        reason = str(error).encode()[:CLOSE_REASON_BYTES_MAX].decode(errors="ignore")
+        await self.close(CloseCode.PROTOCOL_ERROR, reason)
+
 
 class _Connect(connect):
     """Follows no redirects: our record names this relay, and the `Location` is the relay's to choose."""
@@ -49,22 +58,36 @@ class _Connect(connect):
         return exc
 
 
-def dial(url: str, offered: Sequence[str], frame_bytes_max: int) -> connect:
+def dial(
+    url: str,
+    offered: Sequence[str],
+    frame_bytes_max: int,
+    *,
+    headers: Mapping[str, str] | None = None,
+    dial_s_max: float = DIAL_S_MAX,
+    host: str | None = None,
+) -> connect:
     """Connect to a relay; to be used with `async with`, which yields a `ClientSocket`.
 
     Args:
         url: with the token.
         offered: subprotocols; with none of them the handshake has no header for it.
         frame_bytes_max: larger messages from the relay end the connection.
+        headers: sent with the handshake, besides those that it needs.
+        dial_s_max: longest wait for the connection, handshakes included.
+        host: connect to this address instead of the URL's host, without a proxy in between.
     """
+    elsewhere: dict[str, Any] = {} if host is None else {"host": host, "proxy": None}
     return _Connect(
         url,
         subprotocols=[Subprotocol(name) for name in offered] or None,
         compression=None,  # payloads are encrypted; the Rust relay offers none (spec rmb appendix B)
         max_size=frame_bytes_max,
         ping_interval=None,  # see protocol/heartbeat.py
-        open_timeout=DIAL_S_MAX,
+        open_timeout=dial_s_max,
         close_timeout=CLOSE_S_MAX,
+        additional_headers=headers,
         user_agent_header=f"rmb-peer/{__version__}",
         create_connection=ClientSocket,
+        **elsewhere,
     )

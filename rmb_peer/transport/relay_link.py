@@ -11,7 +11,6 @@ from functools import partial
 from typing import Protocol, cast
 
 from websockets.exceptions import ConnectionClosed, InvalidStatus, WebSocketException
-from websockets.frames import CloseCode
 
 from rmb_peer.logs import event, get_logger
 from rmb_peer.protocol.backoff import Backoff
@@ -40,9 +39,6 @@ SUPERSEDED = 4001
 
 SUPERSEDED_RETRY_S = 30.0
 """Pause after that, so that two gateways with one identity do not evict each other all the time."""
-
-CLOSE_REASON_BYTES_MAX = 123
-"""RFC 6455, 5.5: a control frame holds 125 bytes, two of them the code."""
 
 _LOG = get_logger("link")
 
@@ -218,8 +214,7 @@ class RelayLink:
             try:
                 await self._speak(Rmb2(socket, self._around) if socket.subprotocol else Rmb1(socket, self._around))
             except LinkBroken as error:
-                reason = str(error).encode()[:CLOSE_REASON_BYTES_MAX].decode(errors="ignore")
-                await socket.close(CloseCode.PROTOCOL_ERROR, reason)
+                await socket.close_broken(error)
                 raise
 
     async def _speak(self, speaker: Speaker) -> None:

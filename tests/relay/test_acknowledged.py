@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from relay.acknowledged import IN_FLIGHT, frame_bytes_max
+from relay.acknowledged import IN_FLIGHT
 from relay.config import RateLimit
+from relay.frames import frame_bytes_max
 from relay.mailboxes import ENTRIES_MAX, PAGE_ENTRIES_MAX
 from rmb_peer.protocol.envelope import Envelope
 from rmb_peer.protocol.heartbeat import Rhythm
@@ -163,8 +164,7 @@ async def test_refusals_have_the_texts_of_rmb_1(bed: TestBed) -> None:
         "norelay": "relay info is not set for this twin",
         "offline": "destination offline",
         "failing": "registry: down",
-        "foreign": "destination twin 6 uses other relays (elsewhere.test): "
-        "this relay does not forward to other relays yet",
+        "foreign": "destination twin 6 uses other relays (elsewhere.test): this relay does not forward to other relays",
     }
     async with link_client(bed, 7) as a:
         await a.warm()

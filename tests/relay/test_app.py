@@ -19,7 +19,7 @@ from rmb_peer.protocol.token import make_token
 from rmb_peer.protocol.twin_record import sign_twin
 from rmb_peer.registry.opening import open_registry, registry_of_relay
 from tests.support.hosted_registry import signer
-from tests.support.relay import LogLines, receive, receive_error, request, send
+from tests.support.relay import ALONE, LogLines, receive, receive_error, request, send
 
 
 def config(folder: Path, **options: object) -> RelayConfig:
@@ -54,7 +54,7 @@ async def test_the_hosted_registry_end_to_end(tmp_path: Path) -> None:
 
 async def test_a_change_of_a_record_is_seen_at_once(tmp_path: Path) -> None:
     """The relay follows its registry: a twin that moves away is foreign without waiting for a cache."""
-    async with RelayApp(config(tmp_path)) as app:
+    async with RelayApp(config(tmp_path, federation=ALONE)) as app:
         registry = open_registry(await registry_of_relay(app.url))
         try:
             a = await registry.put(signer("a"), frozenset({app.address}), None)

@@ -245,7 +245,7 @@ async def test_a_short_outage_of_the_store_is_waited_out(tmp_path: Path) -> None
 
 async def test_stopping_stores_what_is_on_its_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Clients hear 1001; what the destination has settled by then is gone, the rest is in its mailbox, in order."""
-    monkeypatch.setattr("relay.acknowledged.FLUSH_S_MAX", 0.5)  # one of the clients says nothing
+    monkeypatch.setattr("relay.frames.FLUSH_S_MAX", 0.5)  # one of the clients says nothing
     async with relay(tmp_path, Directory(7, 9), direct_s_max=600.0) as bed:
         async with link_client(bed, 7) as a, link_client(bed, 9, auto=False) as b:
             await b.warm()
@@ -262,7 +262,7 @@ async def test_stopping_stores_what_is_on_its_way(tmp_path: Path, monkeypatch: p
 
 async def test_stopping_lets_clients_finish(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A client that settles at once leaves nothing behind, and senders hear how everything ended."""
-    monkeypatch.setattr("relay.acknowledged.FLUSH_S_MAX", 30.0)
+    monkeypatch.setattr("relay.frames.FLUSH_S_MAX", 30.0)
     async with relay(tmp_path, Directory(7, 9), direct_s_max=600.0) as bed:
         async with link_client(bed, 7) as a, link_client(bed, 9) as b:
             await b.warm()

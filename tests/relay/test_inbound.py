@@ -1,4 +1,4 @@
-"""What other relays post to us (spec rmb 6.8, 10.1, 10.5)."""
+"""What other relays post to us, of those that sign nothing: this relay is open to them (spec rmb 6.8, 10.1, 10.5)."""
 
 import asyncio
 import time
@@ -9,6 +9,7 @@ import aiohttp
 import pytest
 import pytest_asyncio
 
+from relay.federation.inbound_settings import InboundSettings
 from rmb_peer.protocol.envelope import Envelope, parse_envelope, relay_error
 from tests.support.relay import (
     Directory,
@@ -26,7 +27,8 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def shared_bed(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[TestBed]:
-    async with relay(tmp_path_factory.mktemp("inbound"), Directory(), message_bytes_max=100_000) as bed:
+    folder, inbound = tmp_path_factory.mktemp("inbound"), InboundSettings(open_to_all=True)
+    async with relay(folder, Directory(), message_bytes_max=100_000, inbound=inbound) as bed:
         yield bed
 
 
@@ -233,6 +235,7 @@ async def test_posts_do_not_count_for_rate_limits(tmp_path: Path) -> None:
     """Limits are for signed-in twins (6.9)."""
     from relay.config import RateLimit
 
-    async with relay(tmp_path, Directory(7, 9), rate_limit=RateLimit(1, 10_000)) as bed:
+    inbound = InboundSettings(open_to_all=True)
+    async with relay(tmp_path, Directory(7, 9), rate_limit=RateLimit(1, 10_000), inbound=inbound) as bed:
         for _ in range(5):
             assert await post(bed, request(7, 9)) == (202, "")

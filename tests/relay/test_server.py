@@ -97,6 +97,14 @@ async def test_what_clients_can_find_out(bed: TestBed) -> None:
                 "when_full": "refuse",
             },
             "registry": None,
+            "relay_key": bed.app.identity.public_key.hex(),
+            "federation": {
+                "name": DOMAIN,
+                "unsigned": "refused",
+                "link": True,
+                "clock_s_max": 60,
+                "rate": {"count": 30_000, "window_s": 60},
+            },
             "software": f"rmb-relay {__version__}",
         }
 

@@ -55,7 +55,7 @@ def test_foreign_destinations_are_named(relays: tuple[str, ...]) -> None:
         assert refusal == Refusal(
             "foreign",
             f"destination twin 9 uses other relays ({', '.join(sorted(relays))}): "
-            "this relay does not forward to other relays yet",
+            "this relay does not forward to other relays",
         )
 
 

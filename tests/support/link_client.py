@@ -12,6 +12,7 @@ from rmb_peer.protocol.address import Address
 from rmb_peer.protocol.envelope import Envelope, parse_envelope
 from rmb_peer.protocol.link.endings import IS_SAFE, SUBPROTOCOL, Ending, Outcome, Window
 from rmb_peer.protocol.link.link import Link
+from tests.support.federation import Node
 from tests.support.relay import PATIENCE_S, TestBed, request
 
 
@@ -142,7 +143,7 @@ class LinkClient:
 
 @asynccontextmanager
 async def link_client(
-    bed: TestBed, twin: int, session: str | None = None, *, window: Window = WIDE, auto: bool = True
+    bed: TestBed | Node, twin: int, session: str | None = None, *, window: Window = WIDE, auto: bool = True
 ) -> AsyncIterator[LinkClient]:
     """A signed-in client of rmb.2.
 
@@ -154,11 +155,17 @@ async def link_client(
     """
     async with bed.client(twin, session, subprotocols=[SUBPROTOCOL]) as socket:
         assert socket.subprotocol == SUBPROTOCOL
-        client = LinkClient(socket, Address(twin, session), window, auto)
-        await client.flush()
-        reading = asyncio.create_task(client.read())
-        try:
+        async with speaking(LinkClient(socket, Address(twin, session), window, auto)) as client:
             yield client
-        finally:
-            await socket.close()
-            await reading
+
+
+@asynccontextmanager
+async def speaking(client: LinkClient) -> AsyncIterator[LinkClient]:
+    """A client that says its window and reads, until it is closed."""
+    await client.flush()
+    reading = asyncio.create_task(client.read())
+    try:
+        yield client
+    finally:
+        await client.socket.close()
+        await reading

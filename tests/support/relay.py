@@ -13,6 +13,7 @@ from websockets.asyncio.client import ClientConnection, connect
 
 from relay.app import RelayApp
 from relay.config import RelayConfig
+from relay.federation.settings import FederationSettings
 from rmb_peer.protocol.address import Address
 from rmb_peer.protocol.envelope import Envelope, parse_envelope
 from rmb_peer.protocol.token import make_token
@@ -25,6 +26,9 @@ from tests.support.services import valkey
 
 DOMAIN = "relay.test"
 """The relay of tests answers to this name."""
+
+ALONE = FederationSettings(enabled=False)
+"""Relays of tests look for no others, since there is no network; those that do are in `federation`."""
 
 PATIENCE_S = 60.0
 """How long a test waits for something that must happen."""
@@ -134,7 +138,7 @@ async def relay(
         server, client = await stack.enter_async_context(valkey(folder))
         door = await stack.enter_async_context(through(server.url)) if through else None
         url = door.url if door else server.url
-        options = {"domains": (DOMAIN,), "listen_host": "127.0.0.1", "listen_port": 0, **config}
+        options = {"domains": (DOMAIN,), "listen_host": "127.0.0.1", "listen_port": 0, "federation": ALONE, **config}
         app = RelayApp(RelayConfig(redis_url=url, **options), lookup=directory, now_s=now_s)
         await stack.enter_async_context(app)
         yield TestBed(app, client, directory, door)
