@@ -76,7 +76,11 @@ async def test_a_relay_that_goes_and_comes(tmp_path: Path) -> None:
             await until(lambda: a.fails(b.name))
             await b.start()
             async with b.client(9) as answerer:
-                assert [(await receive(answerer)).uid for _ in range(30)] == [str(number) for number in range(30)]
+                uids = []
+                while "29" not in uids:
+                    uids.append((await receive(answerer)).uid)
+            # The first one may have been on its way when the relay stopped; gateways recognise the repeat.
+            assert list(dict.fromkeys(uids)) == [str(number) for number in range(30)]
             assert b.metric("relay_links_of_relays") == 1
 
 
