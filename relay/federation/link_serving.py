@@ -107,6 +107,7 @@ class RelayConnection(Attended[None]):
         self._refuse_rate = refuse_rate
         self._frames: Frames[None] = Frames(Link(WINDOW), exchange.metrics, socket.send)
         self._intake: LinkIntake
+        self._closing = False
 
     def settle(self, number: int, outcome: Outcome) -> None:
         """See `handover.Sender`."""
@@ -146,6 +147,8 @@ class RelayConnection(Attended[None]):
             await asyncio.sleep(0)
 
     def _frame(self, data: bytes) -> End | None:
+        if self._closing:
+            return None
         heard = self._frames.received(data)
         if isinstance(heard, End):
             return heard
@@ -163,6 +166,9 @@ class RelayConnection(Attended[None]):
             self._end(LOST)
 
     async def _wind_up(self, end: End, reader: "asyncio.Task[None]", helpers: "list[asyncio.Task[None]]") -> None:
+        """What was taken ends, and the other relay hears how. What comes from now on is its own again: taken without an
+        ending it would come twice."""
+        self._closing = True
         if end.flush and not await self._frames.flush(reader):
             event(_LOG, logging.DEBUG, "not everything has ended", relay=self._domain)
         await end_tasks(helpers)

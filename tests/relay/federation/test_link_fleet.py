@@ -76,7 +76,11 @@ async def test_a_relay_that_goes_and_comes(tmp_path: Path) -> None:
             await until(lambda: a.fails(b.name))
             await b.start()
             async with b.client(9) as answerer:
-                assert [(await receive(answerer)).uid for _ in range(30)] == [str(number) for number in range(30)]
+                uids = []
+                while "29" not in uids:
+                    uids.append((await receive(answerer)).uid)
+            # The first one may have been on its way when the relay stopped; gateways recognise the repeat.
+            assert list(dict.fromkeys(uids)) == [str(number) for number in range(30)]
             assert b.metric("relay_links_of_relays") == 1
 
 
@@ -85,9 +89,10 @@ async def test_a_speaker_and_a_real_relay(tmp_path: Path) -> None:
     async with nodes(tmp_path, 1) as [node], calling_relay() as calling:
         node.directory.add(9, relays=(node.name,))
         link = speaker(calling, node)
-        assert await link.deliver(batch(1000)) == [Accepted()] * 1000
+        run = batch(1000)
+        assert await link.deliver(run) == [Accepted()] * 1000
         held = await node.store.xrange("stream:9")
-        assert [fields[b"_"] for _, fields in held] == [queued.data for queued in batch(1000)]
+        assert [fields[b"_"] for _, fields in held] == [queued.data for queued in run]
         await node.stop()
         await until(lambda: not link.connected)
         assert {type(outcome) for outcome in await link.deliver(batch(3))} == {TryAgain}
