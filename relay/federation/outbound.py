@@ -30,6 +30,11 @@ IDLE_S = 60.0
 FINISH_S_MAX = 3.0
 """How long closing waits for posts that are on their way; a guess. What had no answer is sent again later."""
 
+NAMES_COUNTED_MAX = 99
+"""Relays that are counted by name; a guess: the existing network has tens."""
+
+OTHER_NAMES = "other"
+
 _LEASE_PART = 0.8
 """The part of a lease that is used: the rest is for clocks and slow answers."""
 
@@ -58,11 +63,17 @@ class Counts(Observer):
 
     def accepted(self, name: str, count: int) -> None:
         """See `Observer.accepted`."""
-        self.success[name] = self.success.get(name, 0) + count
+        _add(self.success, name, count)
 
     def failed(self, name: str) -> None:
         """See `Observer.failed`."""
-        self.error[name] = self.error.get(name, 0) + 1
+        _add(self.error, name, 1)
+
+
+def _add(counts: dict[str, int], name: str, count: int) -> None:
+    """Strangers choose the names: beyond a number of them all others are one. A counter never goes back."""
+    key = name if name in counts or len(counts) < NAMES_COUNTED_MAX else OTHER_NAMES
+    counts[key] = counts.get(key, 0) + count
 
 
 class Federation(Observer):
