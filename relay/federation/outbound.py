@@ -8,6 +8,7 @@ import asyncio
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 from relay.delivery import PACE_S_MAX
 from relay.federation.candidates import Candidates, Tried
@@ -155,8 +156,15 @@ class Federation(Observer):
         self._count += 1
         self._bytes += len(data)
         put = self._outboxes.put(name, data, expires_at_s, tried)
-        put.add_done_callback(lambda done: self._called(name))
+        put.add_done_callback(partial(self._on_put, name, len(data)))
         return put
+
+    def _on_put(self, name: str, size: int, put: "asyncio.Future[int]") -> None:
+        if put.cancelled() or put.exception() is not None:
+            self._count -= 1
+            self._bytes -= size
+        else:
+            self._called(name)
 
     async def forward(self, envelope: Envelope, data: bytes, twin: Twin) -> None:
         """See `telling.ForwardsEnvelopes.forward`."""
