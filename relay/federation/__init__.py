@@ -1,1 +1,1 @@
-"""Relay to relay (spec rmb 6.8). Inbound is here; outbound, with its queue per relay, is not part of this version."""
+"""Relay to relay (spec rmb 6.8): what others post to us, and what waits to be posted to others."""

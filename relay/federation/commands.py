@@ -63,7 +63,7 @@ def main(argv: Sequence[str]) -> int:
         0 when done, 1 if the store cannot be used, 2 for wrong arguments.
     """
     try:
-        flags = _parser().parse_args(argv)
+        flags = build_parser().parse_args(argv)
     except SystemExit as ended:  # argparse has said why
         return int(ended.code or 0)
     url = flags.redis or url_in(flags.data)
@@ -75,7 +75,8 @@ def main(argv: Sequence[str]) -> int:
         return EXIT_FAILED
 
 
-def _parser() -> argparse.ArgumentParser:
+def build_parser() -> argparse.ArgumentParser:
+    """The commands and their flags."""
     parser = argparse.ArgumentParser(
         prog="rmb-relay federation",
         description="What waits for other relays, and what shall be done about it.",

@@ -8,6 +8,7 @@ import asyncio
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 from relay.delivery import PACE_S_MAX
 from relay.federation.candidates import Candidates, Tried
@@ -32,6 +33,11 @@ RETRY_FULL_MS = 5000
 
 FINISH_S_MAX = 3.0
 """How long closing waits for posts that are on their way; a guess. What had no answer is sent again later."""
+
+NAMES_COUNTED_MAX = 99
+"""Relays that are counted by name; a guess: the existing network has tens."""
+
+OTHER_NAMES = "other"
 
 _LEASE_PART = 0.8
 """The part of a lease that is used: the rest is for clocks and slow answers."""
@@ -61,11 +67,17 @@ class Counts(Observer):
 
     def accepted(self, name: str, count: int) -> None:
         """See `Observer.accepted`."""
-        self.success[name] = self.success.get(name, 0) + count
+        _add(self.success, name, count)
 
     def failed(self, name: str) -> None:
         """See `Observer.failed`."""
-        self.error[name] = self.error.get(name, 0) + 1
+        _add(self.error, name, 1)
+
+
+def _add(counts: dict[str, int], name: str, count: int) -> None:
+    """Strangers choose the names: beyond a number of them all others are one. A counter never goes back."""
+    key = name if name in counts or len(counts) < NAMES_COUNTED_MAX else OTHER_NAMES
+    counts[key] = counts.get(key, 0) + count
 
 
 class Federation(Observer):
@@ -147,8 +159,15 @@ class Federation(Observer):
         self._count += 1
         self._bytes += len(data)
         put = self._outboxes.put(name, data, expires_at_s, tried)
-        put.add_done_callback(lambda done: self._called(name))
+        put.add_done_callback(partial(self._on_put, name, len(data)))
         return put
+
+    def _on_put(self, name: str, size: int, put: "asyncio.Future[int]") -> None:
+        if put.cancelled() or put.exception() is not None:
+            self._count -= 1
+            self._bytes -= size
+        else:
+            self._called(name)
 
     async def forward(self, envelope: Envelope, data: bytes, twin: Twin) -> None:
         """See `telling.ForwardsEnvelopes.forward`."""

@@ -83,7 +83,7 @@ def test_the_flags_of_the_chain() -> None:
         (["--domain", "not a relay!"], "expected host or host:port"),
         (["--registry", "somewhere"], "is neither 'hosted', 'none' nor a URL"),
         (["--log-format", "xml"], "invalid choice"),
-        (["--ranker-period", "5"], "unrecognized arguments"),
+        (["--uploads", "5"], "unrecognized arguments"),
         (["surplus"], "unrecognized arguments"),
     ],
 )

@@ -9,6 +9,8 @@ from rmb_peer.commands import COMMANDS
 def parser_of(words: list[str]) -> tuple[ArgumentParser, list[str]]:
     """The parser that a command line is for, and the words that are left for it."""
     program, *rest = words
+    if program == "rmb-relay" and rest[:1] == ["federation"]:
+        return _build("relay.federation.commands"), rest[1:]
     if program == "rmb-relay":
         return _build("relay.cli"), rest
     assert program == "rmb-peer", f"no program of ours: {program}"

@@ -1,6 +1,7 @@
 """Several of our relays that federate on loopback, each with a Valkey of its own."""
 
 import random
+import socket
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -21,8 +22,8 @@ from tests.support.proxy import Proxy, proxy
 from tests.support.relay import Directory, metric, request, token
 from tests.support.services import valkey
 
-QUICK = FederationSettings(retry_s_first=0.02, retry_s_max=0.2, look_s=0.1)
-"""A test need not wait for pauses that operators want."""
+QUICK = FederationSettings(retry_s_first=0.02, retry_s_max=0.2, look_s=0.1, connect_s_max=60.0, answer_s_max=60.0)
+"""A test need not wait for pauses that operators want; a loaded machine is no sick relay."""
 
 
 def seeded(seed: int) -> Callable[[], float]:
@@ -41,6 +42,7 @@ class Node:
         self.now_s: Callable[[], float] = time.time
         self._store_url = self._own_url = store_url
         self._app: RelayApp | None = None
+        self._reserved: socket.socket | None = None
 
     @property
     def app(self) -> RelayApp:
@@ -63,8 +65,22 @@ class Node:
         await app.__aenter__()
         self._app = app
         self.port = int(app.address.rpartition(":")[2])
+        self._let_port_go()
+
+    async def down(self) -> None:
+        """Stop, and keep the port: whoever connects meanwhile is refused."""
+        await self.stop()
+        self._reserved = socket.socket()
+        self._reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        self._reserved.bind(("127.0.0.1", self.port))
+
+    def _let_port_go(self) -> None:
+        if self._reserved is not None:
+            self._reserved.close()
+            self._reserved = None
 
     async def stop(self) -> None:
+        self._let_port_go()
         app, self._app = self._app, None
         if app is not None:
             await app.__aexit__(None, None, None)
