@@ -1,6 +1,7 @@
 """One end of a link, without a socket: what came waits while there is no room, and what ended is said."""
 
 import asyncio
+from collections.abc import Coroutine
 
 from relay.ends import End
 from relay.frames import WINDOW, Frames
@@ -58,14 +59,19 @@ class Wire:
 async def test_what_waits_keeps_its_order() -> None:
     """While there is no room, and also behind what waits already when there is again."""
     wire, desk = Wire(), Desk()
-    wire.frames.take(wire.receive("a"), desk)
+    working: list[asyncio.Task[None]] = []
+
+    def help_out(work: Coroutine[None, None, None]) -> None:
+        working.append(asyncio.create_task(work))
+
+    wire.frames.take(wire.receive("a"), desk, help_out)
     desk.roomy.set()
-    wire.frames.take(wire.receive("b"), desk)
+    wire.frames.take(wire.receive("b"), desk, help_out)
     assert desk.taken == []
-    working = asyncio.create_task(wire.frames.work(desk))
     await until(lambda: len(desk.taken) == 2)
-    wire.frames.take(wire.receive("c"), desk)
-    working.cancel()
+    wire.frames.take(wire.receive("c"), desk, help_out)
+    (worker,) = working
+    worker.cancel()
     assert desk.taken == [(1, b"a"), (2, b"b"), (3, b"c")]
 
 
