@@ -13,7 +13,7 @@ from rmb_peer.protocol.address import Address
 from rmb_peer.protocol.token import make_token
 from tests.support.chain import needs_chain_data, stand_in_node
 from tests.support.hosted_registry import signer
-from tests.support.relay import receive, receive_error, request, send
+from tests.support.relay import ALONE, receive, receive_error, request, send
 
 pytestmark = needs_chain_data
 
@@ -38,6 +38,7 @@ async def test_twins_of_the_chain_sign_in_and_move_away(tmp_path: Path) -> None:
             listen_host="127.0.0.1",
             listen_port=0,
             data_folder=tmp_path,
+            federation=ALONE,
         )
         async with RelayApp(config) as app:
             await until(lambda: app.metrics.chain_block == node.best.number)

@@ -7,6 +7,7 @@ import aiohttp
 import pytest
 
 from relay.delivery import Delivery
+from relay.federation.inbound_settings import InboundSettings
 from relay.feed import Feed
 from relay.mailboxes import START
 from relay.memory_mailboxes import MemoryMailboxes
@@ -96,7 +97,12 @@ async def test_other_relays_accept_such_an_error(tmp_path: Path) -> None:
     bench = Bench()
     bench.telling.forwards = forwards = Forwards()
     await bench.tell(request("8:s", 9, "u"))
-    async with relay(tmp_path, Directory(8)) as bed, bed.client(8, "s") as client, aiohttp.ClientSession() as http:
+    inbound = InboundSettings(open_to_all=True)
+    async with (
+        relay(tmp_path, Directory(8), inbound=inbound) as bed,
+        bed.client(8, "s") as client,
+        aiohttp.ClientSession() as http,
+    ):
         envelope = forwards.got[0][0]
         envelope.timestamp = request(1, 1).timestamp
         async with http.post(f"{bed.http}/", data=envelope.SerializeToString()) as answer:
