@@ -1,4 +1,4 @@
-"""The command `rmb-relay`: flags into a `RelayConfig`, then run until told to stop."""
+"""The command `rmb-relay`: finds a subcommand, or turns flags into a `RelayConfig` and runs until told to stop."""
 
 import argparse
 import asyncio
@@ -9,6 +9,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from relay.commands import COMMANDS, module_of
 from relay.config import (
     LISTEN_PORT,
     REGISTRY_HOSTED,
@@ -19,6 +20,7 @@ from relay.config import (
     RelayConfig,
 )
 from relay.listening import parse_address
+from relay.settings import Settings, SettingsParser, add_config_flag, read_settings
 from rmb_peer import __version__
 from rmb_peer.logs import setup_logging
 from rmb_peer.protocol.envelope import MESSAGE_BYTES_MAX
@@ -49,16 +51,19 @@ are told to go elsewhere, and what waits for them is kept."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the relay.
+    """Run a subcommand, if the first word is one, or else the relay.
 
     Args:
         argv: arguments without the program name; those of the process by default.
 
     Returns:
-        0 after an orderly stop, 1 if it cannot start, 2 for wrong arguments.
+        0 after an orderly stop, 1 if it cannot start, 2 for wrong arguments; and what a subcommand documents.
     """
+    words = sys.argv[1:] if argv is None else list(argv)
+    if words and words[0] in COMMANDS:
+        return _subcommand(words[0], words[1:])
     try:
-        config = parse_arguments(argv)
+        config = parse_arguments(words)
     except SystemExit as ended:  # argparse has said why
         return int(ended.code or 0)
     setup_logging(config.debug, config.log_format)
@@ -71,14 +76,45 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
-def parse_arguments(argv: Sequence[str] | None) -> RelayConfig:
-    """Flags into a configuration.
+def _subcommand(name: str, argv: list[str]) -> int:
+    try:
+        return int(import_module(f"relay.commands.{module_of(name)}").main(argv))
+    except SystemExit as ended:  # argparse has said why
+        return int(ended.code or 0)
+    except KeyboardInterrupt:
+        return 130  # 128 + SIGINT, as shells expect
+    except BrokenPipeError:
+        sys.stderr.close()  # the reader of our output has gone; nothing can be told to it
+        return 141  # 128 + SIGPIPE
+
+
+def settings_of(parser: SettingsParser, argv: Sequence[str] | None) -> Settings:
+    """Flags, and the file that `--config` names; see `read_settings`."""
+    return read_settings(parser, argv, either_or=[("substrate", "registry")])
+
+
+def parse_arguments(argv: Sequence[str] | None, *, raises: bool = False) -> RelayConfig:
+    """Flags, and the file that `--config` names, into a configuration.
+
+    Args:
+        argv: arguments without the program name; those of the process by default.
+        raises: say what is wrong by an exception instead of ending the program.
 
     Raises:
         SystemExit: wrong arguments (2), help or version (0).
+        WrongSetting: wrong arguments, if `raises`.
     """
     parser = build_parser()
-    flags = parser.parse_args(argv)
+    parser.raises = raises
+    return config_of(parser, settings_of(parser, argv).values)
+
+
+def config_of(parser: SettingsParser, flags: argparse.Namespace) -> RelayConfig:
+    """What the parser has read, as a configuration.
+
+    Raises:
+        SystemExit, WrongSetting: values that do not go together; see `parse_arguments`.
+    """
     workers, users, frames_and_bytes = flags.workers, flags.user_per_worker, flags.limit
     host, port = flags.listen
     if flags.substrate and flags.registry is not None:
@@ -119,14 +155,15 @@ def _loop_factory() -> Any:
         return None
 
 
-def build_parser() -> argparse.ArgumentParser:
+def build_parser() -> SettingsParser:
     """The flags of the relay (spec rmb 8.2, and ours)."""
-    parser = argparse.ArgumentParser(
+    parser = SettingsParser(
         prog="rmb-relay",
         description="Carries messages between rmb gateways, and keeps them for gateways that are away.",
-        epilog=_EXAMPLES,
+        epilog=f"{_EXAMPLES}\n\n{_subcommands()}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    add_config_flag(parser)
     add = parser.add_argument
     add(
         "-m",
@@ -223,6 +260,11 @@ def build_parser() -> argparse.ArgumentParser:
     add("-d", "--debug", action="count", default=0, help="a line per step of each message; twice shows more")
     add("-V", "--version", action="version", version=f"rmb-relay {__version__}")
     return parser
+
+
+def _subcommands() -> str:
+    lines = [f"  rmb-relay {name:14}{text}" for name, text in COMMANDS.items()]
+    return "\n".join(["subcommands, each with a --help of its own:", *lines])
 
 
 def _checked(kind: str, check: Any) -> Any:
