@@ -65,7 +65,8 @@ class AcknowledgedIntake(Routing[int]):
         """Take what one frame held: numbers and bytes."""
         now_s = self._exchange.now_s()
         now = int(now_s)
-        plain = self._exchange.limiter is None and not _LOG.isEnabledFor(logging.DEBUG)
+        limiter = self._exchange.limiter
+        plain = (limiter is None or limiter.unlimited) and not _LOG.isEnabledFor(logging.DEBUG)
         for number, data in envelopes:
             if len(data) > self._message_bytes_max:
                 self._refuse_unread(too_large(self._message_bytes_max), number)

@@ -19,6 +19,7 @@ from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
+from relay.admin import add_admin_routes
 from relay.config import REGISTRY_HOSTED, REGISTRY_NONE, RelayConfig, default_domains
 from relay.delivery import Delivery
 from relay.exchange import Exchange
@@ -27,10 +28,14 @@ from relay.listening import address_of, listen, local_address_of, raise_open_fil
 from relay.lookup import NoTwins
 from relay.mailboxes import MailboxFailed
 from relay.metrics import Metrics
+from relay.probe import Probe, ProbeIdentity, ProbeLookup
+from relay.readiness import Readiness
 from relay.redis_mailboxes import RedisMailboxes
 from relay.registry_api import add_registry_routes
 from relay.registry_store import RegistryStore
-from relay.server import Server
+from relay.reload import Reloads
+from relay.server import Server, prepare
+from relay.session_log import SessionLog
 from relay.sessions import Sessions
 from relay.tasks import end as end_tasks
 from rmb_peer import __version__
@@ -54,9 +59,6 @@ seconds, and half of what a link waits for an answer (spec rmb 5.7) is left for 
 STORE_CONNECT_S = 2.0
 """A guess; the store is close by."""
 
-DRAIN_S_MAX = 8.0
-"""How long stopping waits for sessions: a last pong, a closing handshake, look-ups. A guess."""
-
 REQUESTS_S_MAX = 2.0
 """How long stopping waits for requests that are being answered; a guess."""
 
@@ -78,6 +80,8 @@ class RelayApp:
         address: `host:port` that it listens on.
         url: where a client on this machine connects, `ws://host:port`.
         metrics: its counters.
+        reloads: who takes a changed configuration over.
+        admin_address: `host:port` of metrics and health, if that is another one.
         mailboxes: its store, once it has started.
     """
 
@@ -87,6 +91,7 @@ class RelayApp:
         *,
         lookup: TwinLookup | None = None,
         now_s: Callable[[], float] = time.time,
+        probe_seed: bytes | None = None,
     ) -> None:
         """Prepare; nothing happens before it is entered.
 
@@ -94,7 +99,11 @@ class RelayApp:
             config: what the operator decided.
             lookup: answers who is twin N, instead of what `config.registry` says.
             now_s: tells Unix seconds.
+            probe_seed: 32 bytes that all processes on one port share, see `ProbeIdentity`.
         """
+        self.reloads = Reloads(config)
+        self._probe_identity = ProbeIdentity(probe_seed)
+        self.admin_address = ""
         self._config = config
         self._lookup = lookup
         self._now_s = now_s
@@ -124,8 +133,9 @@ class RelayApp:
     async def _start(self, stack: AsyncExitStack) -> None:
         config = self._config
         raise_open_files()
-        listener = self._listen()
+        listener = self._listen(config.listen_host, config.listen_port)
         stack.callback(listener.close)
+        self.url = f"ws://{local_address_of(listener)}"
         port = listener.getsockname()[1]
         domains = frozenset(normalize_relay(name) for name in config.domains) or default_domains(port)
         tasks = await stack.enter_async_context(asyncio.TaskGroup())
@@ -135,15 +145,18 @@ class RelayApp:
         lookup = self._lookup or await self._open_lookup(stack, tasks, store_url, app, domains)
         sessions = Sessions(config.sessions_max)
         self.metrics.sessions = lambda: len(sessions)
-        limit = config.rate_limit
+        limiter = RateLimiter.of(config.rate_limit, 2 * config.sessions_max)
+        self.reloads.on_change("rate_limit", limiter.change)
         exchange = Exchange(
             delivery=Delivery(mailboxes, sessions, self.metrics),
             lookup=lookup,
             domains=domains,
-            limiter=RateLimiter(limit.frames, limit.bytes, 2 * config.sessions_max) if limit else None,
+            limiter=limiter,
             metrics=self.metrics,
             now_s=self._now_s,
         )
+        session_log = SessionLog(lambda: len(sessions))
+        stack.callback(session_log.end)
         server = Server(
             exchange,
             sessions,
@@ -152,15 +165,44 @@ class RelayApp:
             message_bytes_max=config.message_bytes_max,
             direct_s_max=config.direct_s_max,
             well_known=self._well_known(domains),
+            admits=ProbeLookup(lookup, self._probe_identity),
+            session_log=session_log,
         )
         server.add_to(app)
+        probe = Probe(self._probe_identity, self.url, now_s=self._now_s, clock=time.monotonic)
+        readiness = Readiness(probe, time.monotonic)
+        await self._serve_admin(stack, app, readiness)
         await self._serve(stack, app, server, listener)
+        stack.push_async_callback(self._give_notice, readiness)
         self.address = address_of(listener)
-        self.url = f"ws://{local_address_of(listener)}"
-        event(_LOG, logging.INFO, "listening", address=self.address, domains=sorted(domains))
+        others = {"admin": self.admin_address} if self.admin_address else {}
+        event(_LOG, logging.INFO, "listening", address=self.address, domains=sorted(domains), **others)
 
-    def _listen(self) -> socket.socket:
-        host, port = self._config.listen_host, self._config.listen_port
+    async def _give_notice(self, readiness: Readiness) -> None:
+        """Let load balancers look away, while everything goes on."""
+        readiness.stopping()
+        await asyncio.sleep(self.reloads.config.operating.drain_notice_s)
+
+    async def _drain(self, server: Server) -> None:
+        await server.drain(self.reloads.config.operating.drain_s)
+
+    async def _serve_admin(self, stack: AsyncExitStack, app: web.Application, readiness: Readiness) -> None:
+        """Offer metrics and health. A port of their own outlives the drain, so that it can be watched."""
+        for name in ("drain_s", "drain_notice_s"):
+            self.reloads.on_change(f"operating.{name}", lambda _: None)  # looked up when they are needed
+        operating = self._config.operating
+        if operating.admin_host is None:
+            add_admin_routes(app, self.metrics, self.mailboxes, readiness)
+            return
+        admin = web.Application()
+        admin.on_response_prepare.append(prepare)
+        add_admin_routes(admin, self.metrics, self.mailboxes, readiness)
+        listener = self._listen(operating.admin_host, operating.admin_port)
+        stack.callback(listener.close)
+        self.admin_address = address_of(listener)
+        await web.SockSite(await self._runner(stack, admin), listener).start()
+
+    def _listen(self, host: str, port: int) -> socket.socket:
         try:
             return listen(host, port)
         except OSError as error:
@@ -285,6 +327,13 @@ class RelayApp:
     async def _serve(
         self, stack: AsyncExitStack, app: web.Application, server: Server, listener: socket.socket
     ) -> None:
+        runner = await self._runner(stack, app)
+        stack.push_async_callback(self._drain, server)
+        site = web.SockSite(runner, listener)
+        await site.start()
+        stack.push_async_callback(site.stop)
+
+    async def _runner(self, stack: AsyncExitStack, app: web.Application) -> web.AppRunner:
         runner = web.AppRunner(
             app,
             access_log=None,
@@ -294,10 +343,7 @@ class RelayApp:
         )
         await runner.setup()
         stack.push_async_callback(runner.cleanup)
-        stack.push_async_callback(server.drain, DRAIN_S_MAX)
-        site = web.SockSite(runner, listener)
-        await site.start()
-        stack.push_async_callback(site.stop)
+        return runner
 
 
 def _connect(url: str, retry: Retry | None = None) -> Redis:

@@ -2,7 +2,6 @@
 
 import argparse
 import asyncio
-import signal
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -20,7 +19,9 @@ from relay.config import (
     RelayConfig,
 )
 from relay.listening import parse_address
+from relay.operating import add_operating_flags, operating_of
 from relay.settings import Settings, SettingsParser, add_config_flag, read_settings
+from relay.signals import watch_signals
 from rmb_peer import __version__
 from rmb_peer.logs import setup_logging
 from rmb_peer.protocol.envelope import MESSAGE_BYTES_MAX
@@ -47,7 +48,8 @@ examples:
       mailboxes in a Redis of yours; at most 600 messages and 64 MiB per minute from each twin
 
 TLS is the task of a web server in front, such as Caddy or nginx. SIGTERM and Ctrl-C stop the relay in order: clients
-are told to go elsewhere, and what waits for them is kept."""
+are told to go elsewhere, and what waits for them is kept; a second one stops it at once. SIGHUP reads the configuration
+file again."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -69,7 +71,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     setup_logging(config.debug, config.log_format)
     try:
         with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-            runner.run(_run(config))
+            runner.run(_run(config, words))
     except LocalError as error:
         sys.stderr.write(f"rmb-relay: {error}\n")
         return 1
@@ -131,19 +133,22 @@ def config_of(parser: SettingsParser, flags: argparse.Namespace) -> RelayConfig:
         substrate=tuple(dict.fromkeys(flags.substrate or ())),
         catchup_blocks_max=flags.catchup_threshold,
         message_bytes_max=flags.message_bytes_max,
+        operating=operating_of(flags),
         log_format=flags.log_format,
         debug=flags.debug,
     )
 
 
-async def _run(config: RelayConfig) -> None:
+async def _run(config: RelayConfig, words: Sequence[str]) -> None:
     from relay.app import RelayApp
 
     stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, stop.set)
-    async with RelayApp(config):
+    relay = RelayApp(config)
+    reloads = relay.reloads
+    reloads.on_change("debug", lambda debug: setup_logging(debug, reloads.config.log_format))
+    reloads.on_change("log_format", lambda log_format: setup_logging(reloads.config.debug, log_format))
+    watch_signals(stop.set, lambda: reloads.reload(lambda: parse_arguments(words, raises=True)))
+    async with relay:
         await stop.wait()
 
 
@@ -251,6 +256,7 @@ def build_parser() -> SettingsParser:
         help="with --substrate: after an outage, ask for the events of up to this many missed blocks; after a longer "
         "one, ask for each twin again (default: %(default)s)",
     )
+    add_operating_flags(parser)
     add(
         "--log-format",
         choices=("auto", "json", "text"),

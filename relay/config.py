@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from relay.mailboxes import APPEND_S_MAX
+from relay.operating import Operating
 from rmb_peer.logs import LogFormat
 from rmb_peer.protocol.envelope import MESSAGE_BYTES_MAX
 from rmb_peer.protocol.errors import BadRequest
@@ -59,6 +60,7 @@ class RelayConfig:
         direct_s_max: how long an envelope that was handed over without the store may stay unacknowledged; then it is
             stored. A guess: several round trips around the world.
         rhythm: pings; the times of other implementations (spec rmb 5.7).
+        operating: stopping, and looking in from outside.
         log_format: see `rmb_peer.logs`.
         debug: 0 information, 1 debug, 2 trace.
     """
@@ -77,6 +79,7 @@ class RelayConfig:
     store_patience_s: float = APPEND_S_MAX
     direct_s_max: float = 1.0
     rhythm: Rhythm = field(default_factory=Rhythm)
+    operating: Operating = field(default_factory=Operating)
     log_format: LogFormat = "auto"
     debug: int = 0
 

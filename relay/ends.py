@@ -32,7 +32,7 @@ CLIENT_CLOSED = End("closed by the client", "closed")
 SILENT = End("no answer to a ping", "closed")
 STUCK = End("takes nothing any more", "back_pressure_timeout")
 SUPERSEDED = End("superseded by a newer connection", "cancelled", SUPERSEDED_CODE, listen=True)
-SHUTDOWN = End("relay is shutting down", "cancelled", WSCloseCode.GOING_AWAY, flush=True, listen=True)
+SHUTDOWN = End("relay is shutting down; retry after 2 s", "cancelled", WSCloseCode.GOING_AWAY, flush=True, listen=True)
 TEXT = End("text frame", "closed", WSCloseCode.UNSUPPORTED_DATA)
 NO_ENVELOPE = End("frame is no envelope", "closed", WSCloseCode.INVALID_TEXT)
 

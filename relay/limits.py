@@ -7,9 +7,25 @@ buy a fresh window; the oldest of those are forgotten when they become too many,
 
 from collections import OrderedDict
 from dataclasses import dataclass
+from math import inf
+from typing import Protocol
 
 WINDOW_S = 60
 """Windows start at multiples of this (spec rmb 6.9)."""
+
+
+class Limit(Protocol):
+    """What a twin may send per window."""
+
+    @property
+    def frames(self) -> int:
+        """Number of frames."""
+        ...
+
+    @property
+    def bytes(self) -> int:
+        """Their bytes together."""
+        ...
 
 
 @dataclass(slots=True)
@@ -23,11 +39,11 @@ class _Counters:
 class RateLimiter:
     """Counts frames of twins."""
 
-    def __init__(self, frames_max: int, bytes_max: int, absent_twins_max: int) -> None:
+    def __init__(self, frames_max: float, bytes_max: float, absent_twins_max: int) -> None:
         """Start with fresh windows.
 
         Args:
-            frames_max: frames of a twin per window.
+            frames_max: frames of a twin per window; infinite for no limit.
             bytes_max: bytes of a twin per window; no single frame may be larger either.
             absent_twins_max: twins without connection whose counters are kept.
         """
@@ -36,6 +52,22 @@ class RateLimiter:
         self._absent_twins_max = absent_twins_max
         self._connected: dict[int, _Counters] = {}
         self._absent: OrderedDict[int, _Counters] = OrderedDict()
+
+    @classmethod
+    def of(cls, limit: Limit | None, absent_twins_max: int) -> "RateLimiter":
+        """Begin with a limit, or with none."""
+        limiter = cls(inf, inf, absent_twins_max)
+        limiter.change(limit)
+        return limiter
+
+    def change(self, limit: Limit | None) -> None:
+        """Have other limits from now on; what was counted in this window still counts."""
+        self._frames_max, self._bytes_max = (inf, inf) if limit is None else (limit.frames, limit.bytes)
+
+    @property
+    def unlimited(self) -> bool:
+        """Whether everything is allowed, and need not be asked."""
+        return self._frames_max == self._bytes_max == inf
 
     def __len__(self) -> int:
         """Twins whose counters are held."""
@@ -52,7 +84,9 @@ class RateLimiter:
         counters = self._connected[twin]
         counters.sessions -= 1
         if counters.sessions == 0:
-            self._absent[twin] = self._connected.pop(twin)
+            del self._connected[twin]
+            if not self.unlimited:
+                self._absent[twin] = counters
             while len(self._absent) > self._absent_twins_max:
                 self._absent.popitem(last=False)
 

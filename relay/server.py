@@ -1,4 +1,4 @@
-"""The one port of the relay: WebSocket upgrades on any path, federation, health, metrics (spec rmb 6.1).
+"""The port of the relay: WebSocket upgrades on any path, federation, what clients are told (spec rmb 6.1).
 
 This module turns requests into calls and results into answers. It refuses to know how anything is stored.
 """
@@ -13,10 +13,11 @@ from aiohttp import hdrs, web
 
 from relay.acknowledged import AcknowledgedConnection, frame_bytes_max
 from relay.connection import Connection
+from relay.draining import WIND_UP_S_MAX, stop_one_by_one
 from relay.exchange import Exchange
 from relay.federation.inbound import Answer, accept_post, bad_request
-from relay.mailboxes import Mailboxes, MailboxFailed
-from relay.metrics import CONTENT_TYPE
+from relay.mailboxes import Mailboxes
+from relay.session_log import SessionLog
 from relay.sessions import Sessions
 from relay.signed_in import Common, SignedIn
 from relay.signin import SignInRefused, sign_in, sign_in_by_header
@@ -26,6 +27,7 @@ from rmb_peer.logs import event, get_logger
 from rmb_peer.protocol.address import Address
 from rmb_peer.protocol.heartbeat import Rhythm
 from rmb_peer.protocol.link.endings import SUBPROTOCOL
+from rmb_peer.registry.lookup import TwinLookup
 
 BODIES_BYTES_MAX = 128 * 1024 * 1024
 """Bytes of posted bodies held at once; a guess: eight of the largest."""
@@ -52,6 +54,8 @@ class Server:
         message_bytes_max: int,
         direct_s_max: float,
         well_known: dict[str, Any],
+        admits: TwinLookup,
+        session_log: SessionLog,
     ) -> None:
         """Set up.
 
@@ -63,11 +67,13 @@ class Server:
             message_bytes_max: largest envelope.
             direct_s_max: see `RelayConfig`.
             well_known: what `/.well-known/rmb` tells clients.
+            admits: says who may sign in.
+            session_log: says who comes and goes.
         """
         self._exchange = exchange
-        self._mailboxes = mailboxes
+        self._admits = admits
         self._message_bytes_max = message_bytes_max
-        self._common = Common(exchange, sessions, mailboxes, rhythm, message_bytes_max, direct_s_max)
+        self._common = Common(exchange, sessions, mailboxes, rhythm, message_bytes_max, direct_s_max, session_log)
         self._well_known = orjson.dumps(well_known)
         self._connections: set[SignedIn] = set()
         self._all_gone = asyncio.Event()
@@ -79,18 +85,19 @@ class Server:
         """Register everything. Upgrades come before any route, since their path does not count."""
         app.middlewares.append(self._entrance)
         app.router.add_post("/", self._post)
-        app.router.add_get("/metrics", self._metrics)
-        app.router.add_get("/healthz", self._health)
         app.router.add_get("/.well-known/rmb", self._tell_clients)
-        app.on_response_prepare.append(_prepare)
+        app.on_response_prepare.append(prepare)
 
-    async def drain(self, drain_s_max: float) -> None:
-        """End all sessions: what clients have read is confirmed, then they are told to go elsewhere."""
+    async def drain(self, spread_s: float) -> None:
+        """End all sessions, one after another: what clients have read is confirmed, then they are told to go elsewhere.
+
+        Args:
+            spread_s: over how long at most they are told.
+        """
         self._stopping = True
-        for connection in tuple(self._connections):
-            connection.stop()
+        await stop_one_by_one(self._connections, spread_s)
         try:
-            async with asyncio.timeout(drain_s_max):
+            async with asyncio.timeout(WIND_UP_S_MAX):
                 await self._all_gone.wait()
         except TimeoutError:
             event(_LOG, logging.WARNING, "sessions did not end in time", count=len(self._connections))
@@ -131,7 +138,7 @@ class Server:
 
     async def _sign_in(self, request: web.Request, acknowledged: bool) -> Address:
         """A client that offers rmb.2 may hand its token over in a header, where no log of a proxy shows it."""
-        lookup, names, now_s = self._exchange.lookup, self._exchange.domains, int(self._exchange.now_s())
+        lookup, names, now_s = self._admits, self._exchange.domains, int(self._exchange.now_s())
         scheme, _, token = request.headers.get(hdrs.AUTHORIZATION, "").partition(" ")
         if acknowledged and scheme.lower() == "bearer":
             return await sign_in_by_header(token.strip(), lookup, now_s, names)
@@ -172,16 +179,6 @@ class Server:
         self._exchange.metrics.refusals["too_large"] += 1
         return _Plain(413, f"message is too large: at most {self._message_bytes_max} bytes are accepted")
 
-    async def _metrics(self, request: web.Request) -> web.StreamResponse:
-        return web.Response(body=self._exchange.metrics.text(), headers={hdrs.CONTENT_TYPE: CONTENT_TYPE})
-
-    async def _health(self, request: web.Request) -> web.StreamResponse:
-        try:
-            await self._mailboxes.ping()
-        except MailboxFailed as error:
-            return _json({"status": "failing", "reason": str(error)}, 503)
-        return _json({"status": "ok"})
-
     async def _tell_clients(self, request: web.Request) -> web.StreamResponse:
         return web.Response(body=self._well_known, content_type="application/json")
 
@@ -193,7 +190,7 @@ class _Plain(web.Response):
         super().__init__(status=status, body=text.encode(), headers=headers)
 
 
-async def _prepare(request: web.Request, response: web.StreamResponse) -> None:
+async def prepare(request: web.Request, response: web.StreamResponse) -> None:
     """Last look at the headers: aiohttp adds a content type to every body, and the versions of its parts."""
     if isinstance(response, _Plain):
         response.headers.popall(hdrs.CONTENT_TYPE, None)
@@ -202,7 +199,3 @@ async def _prepare(request: web.Request, response: web.StreamResponse) -> None:
 
 def _answer(answer: Answer) -> web.Response:
     return _Plain(answer.status, answer.text)
-
-
-def _json(value: dict[str, Any], status: int = 200) -> web.Response:
-    return web.Response(status=status, body=orjson.dumps(value), content_type="application/json")

@@ -20,6 +20,8 @@ from relay.exchange import Exchange
 from relay.feed import Feed
 from relay.log_lines import printable
 from relay.mailboxes import EntryId, Mailboxes, MailboxFailed, Page
+from relay.probe import PROBE_TWIN
+from relay.session_log import SessionLog
 from relay.sessions import RelayFull, Session, Sessions
 from relay.tasks import end as end_tasks
 from relay.websocket import ClientSocket
@@ -54,6 +56,7 @@ class Common:
         rhythm: pings.
         message_bytes_max: largest envelope.
         direct_s_max: see `RelayConfig`.
+        session_log: says who comes and goes.
     """
 
     exchange: Exchange
@@ -62,6 +65,7 @@ class Common:
     rhythm: Rhythm
     message_bytes_max: int
     direct_s_max: float
+    session_log: SessionLog
 
 
 class SignedIn(ABC):
@@ -154,7 +158,9 @@ class SignedIn(ABC):
             return
         limiter, metrics = self._exchange.limiter, self._exchange.metrics
         metrics.signins += 1
-        event(_LOG, logging.INFO, "session opened", session=printable(self._owner), generation=session.generation)
+        log, shown = self._common.session_log, printable(self._owner)
+        quiet = self._owner.twin == PROBE_TWIN
+        log.opened(quiet, session=shown, generation=session.generation)
         if limiter is not None:
             limiter.connect(self._owner.twin)
         end = LOST
@@ -166,11 +172,9 @@ class SignedIn(ABC):
             if limiter is not None:
                 limiter.disconnect(self._owner.twin)
             metrics.evictions[end.eviction] += 1
-            event(
-                _LOG,
-                logging.INFO,
-                "session closed",
-                session=printable(self._owner),
+            log.closed(
+                quiet,
+                session=shown,
                 generation=session.generation,
                 reason=end.reason,
                 unconfirmed=self._unconfirmed,
