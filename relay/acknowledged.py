@@ -65,6 +65,7 @@ class AcknowledgedConnection(SignedIn):
             self._metrics,
             self._wake.set,
             patience_s=self._common.direct_s_max,
+            now_s=self._exchange.now_s,
         )
         self._heard = False
         self._handled = 0

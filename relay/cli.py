@@ -147,7 +147,11 @@ async def _run(config: RelayConfig, words: Sequence[str]) -> None:
     reloads = relay.reloads
     reloads.on_change("debug", lambda debug: setup_logging(debug, reloads.config.log_format))
     reloads.on_change("log_format", lambda log_format: setup_logging(reloads.config.debug, log_format))
-    watch_signals(stop.set, lambda: reloads.reload(lambda: parse_arguments(words, raises=True)))
+
+    def reload() -> None:
+        reloads.reload(lambda: parse_arguments(words, raises=True))
+
+    watch_signals(stop.set, reload)
     async with relay:
         await stop.wait()
 

@@ -11,6 +11,7 @@ from typing import Literal
 
 from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
 
+from relay.histogram import Histogram
 from rmb_peer.protocol.link.endings import Ending
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -59,6 +60,8 @@ class Metrics:
         chain_block: the newest block whose events were taken over.
         chain_stored, chain_updated: twins that were created or changed on chain.
         sessions: tells how many are connected.
+        written: how long envelopes took from here to being written to their receiver, mailbox included.
+        confirmed: the same until the receiver confirmed them.
     """
 
     message_rx: int = 0
@@ -88,6 +91,8 @@ class Metrics:
     chain_stored: int = 0
     chain_updated: int = 0
     sessions: Callable[[], int] = _none
+    written: Histogram = field(default_factory=Histogram)
+    confirmed: Histogram = field(default_factory=Histogram)
 
     def _families(self) -> Iterator[_Family]:
         def counter(name: str, text: str, value: int) -> _Family:
@@ -139,6 +144,9 @@ class Metrics:
         for name, kind, text, samples in self._families():
             lines += [f"# HELP {name} {text}", f"# TYPE {name} {kind}"]
             lines += [f"{name}{{{labels}}} {value}" if labels else f"{name} {value}" for labels, value in samples]
+        name = "relay_delivery_seconds"
+        lines += [f"# HELP {name} From an envelope's arrival to its delivery.", f"# TYPE {name} histogram"]
+        lines += [*self.written.lines(name, 'stage="written"'), *self.confirmed.lines(name, 'stage="confirmed"')]
         return ("\n".join(lines) + "\n").encode() + generate_latest(_PROCESS)
 
 

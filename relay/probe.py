@@ -145,17 +145,18 @@ class Probe:
         return envelope
 
     async def _back(self, ws: ClientWebSocketResponse, uid: str) -> float:
-        """Wait until it is stored, received and confirmed; when it was received."""
-        stored, arrived_s = False, None
-        while True:
+        """Wait until it is stored, received and confirmed, in whichever order we hear of it; when it was received."""
+        missing = ["store", "deliver", "confirm"]
+        arrived_s = 0.0
+        while missing:
+            self._step = missing[0]
             message = await ws.receive()
             if message.type is WSMsgType.PONG and message.data == _PING:
-                stored = True
-                self._step = "deliver" if arrived_s is None else "confirm"
+                missing.remove("store")
             elif message.type is WSMsgType.PING:
                 await ws.pong(message.data)
-                if stored and arrived_s is not None:
-                    return arrived_s
+                if "deliver" not in missing and "confirm" in missing:
+                    missing.remove("confirm")  # TCP keeps the order, so this pong is read before our Close
             elif message.type is WSMsgType.BINARY:
                 envelope = parse_envelope(message.data)
                 if envelope.uid != uid:
@@ -163,8 +164,8 @@ class Probe:
                 if envelope.WhichOneof("message") == "error":
                     raise ProbeFailed(self._step, envelope.error.message)
                 arrived_s = self._clock()
-                self._step = "confirm" if stored else "store"
+                missing.remove("deliver")
             elif message.type in (WSMsgType.CLOSE, WSMsgType.CLOSING, WSMsgType.CLOSED, WSMsgType.ERROR):
-                raise ProbeFailed(
-                    self._step, f"the connection was closed: {message.data} {message.extra or ''}".strip()
-                )
+                why = f"{message.data} {message.extra or ''}".strip()
+                raise ProbeFailed(self._step, f"the connection was closed: {why}")
+        return arrived_s

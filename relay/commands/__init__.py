@@ -5,6 +5,7 @@ imports nothing that it does not use. A name with a hyphen is a module with an u
 """
 
 COMMANDS = {
+    "status": "show how a running relay is doing",
     "check-config": "say what the flags and the configuration file amount to, and whether they are right",
 }
 """Name and one line of help."""

@@ -18,6 +18,7 @@ from rmb_peer.protocol.backoff import Backoff
 from rmb_peer.protocol.heartbeat import Rhythm
 from rmb_peer.protocol.link.endings import SUBPROTOCOL, LinkBroken
 from rmb_peer.transport.client_socket import ClientSocket, dial
+from rmb_peer.transport.close_reasons import SUPERSEDED, Manners
 from rmb_peer.transport.inbox import Inbox
 from rmb_peer.transport.offer import Offer
 from rmb_peer.transport.parcels import LinkStatus, Parcel
@@ -34,12 +35,6 @@ STABLE_S = 10.0
 
 RHYTHM = Rhythm(gap_s=0.0)
 """A relay reads all the time, so what was sent may be proven as often as round trips allow."""
-
-SUPERSEDED = 4001
-"""Close code of our relay: another connection with this identity has taken this one's place."""
-
-SUPERSEDED_RETRY_S = 30.0
-"""Pause after that, so that two gateways with one identity do not evict each other all the time."""
 
 CLOSE_REASON_BYTES_MAX = 123
 """RFC 6455, 5.5: a control frame holds 125 bytes, two of them the code."""
@@ -106,6 +101,7 @@ class RelayLink:
         self._make_token = make_token
         self._clock = clock
         self._backoff = Backoff(RETRY_S_FIRST, RETRY_S_MAX, random)
+        self._manners = Manners(random)
         self._twin = twin
         self._frame_bytes_max = frame_bytes_max(message_bytes_max)
         self._around = Surroundings(url, partial(source.next_parcel, self), inbox, clock, RHYTHM, message_bytes_max)
@@ -162,6 +158,7 @@ class RelayLink:
         while True:
             began_s = self._clock()
             self._understood = False
+            stay_away_s = 0.0
             try:
                 await self._one_connection()
             except InvalidStatus as error:
@@ -169,16 +166,24 @@ class RelayLink:
                 self._failed(error, "relay refused the connection", f"{error.response.status_code} {body}")
             except ConnectionClosed as error:
                 self._failed(error, "relay closed the connection", str(error))
-                if error.rcvd is not None and error.rcvd.code == SUPERSEDED:
-                    self._report("another gateway with this identity took over", "stop one of the two")
-                    self._backoff.raise_to(SUPERSEDED_RETRY_S)
+                stay_away_s = self._after_close(error, self._clock() - began_s)
             except LinkBroken as error:
                 self._failed(error, "relay does not keep to the rules of the link", str(error))
             except (OSError, TimeoutError, WebSocketException) as error:
                 self._failed(error, "no connection to the relay", str(error) or type(error).__name__)
             if self._clock() - began_s > STABLE_S:
                 self._backoff.reset()
-            await asyncio.sleep(self._backoff.next_s())
+            await asyncio.sleep(max(stay_away_s, self._backoff.next_s()))
+
+    def _after_close(self, error: ConnectionClosed, held_s: float) -> float:
+        """How long the relay's Close keeps us away."""
+        if error.rcvd is None:
+            return 0.0
+        pause_s = self._manners.closed(error.rcvd.code, error.rcvd.reason, held_s)
+        if error.rcvd.code == SUPERSEDED:
+            text = "another gateway with this identity took over"
+            self._report(text, f"stop one of the two; this one tries again in {pause_s:.0f} s")
+        return pause_s
 
     async def _one_connection(self) -> None:
         url = f"{self.url}?{self._make_token()}"
