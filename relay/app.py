@@ -10,7 +10,7 @@ import logging
 import secrets
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from typing import Any, Self
 
@@ -103,6 +103,7 @@ class RelayApp:
         """
         self.reloads = Reloads(config)
         self._probe_identity = ProbeIdentity(probe_seed)
+        self._sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
         self.admin_address = ""
         self._config = config
         self._lookup = lookup
@@ -181,7 +182,7 @@ class RelayApp:
     async def _give_notice(self, readiness: Readiness) -> None:
         """Let load balancers look away, while everything goes on."""
         readiness.stopping()
-        await asyncio.sleep(self.reloads.config.operating.drain_notice_s)
+        await self._sleep(self.reloads.config.operating.drain_notice_s)
 
     async def _drain(self, server: Server) -> None:
         await server.drain(self.reloads.config.operating.drain_s)

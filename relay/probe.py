@@ -151,7 +151,7 @@ class Probe:
         while missing:
             self._step = missing[0]
             message = await ws.receive()
-            if message.type is WSMsgType.PONG and message.data == _PING:
+            if message.type is WSMsgType.PONG and message.data == _PING and "store" in missing:
                 missing.remove("store")
             elif message.type is WSMsgType.PING:
                 await ws.pong(message.data)
@@ -159,7 +159,7 @@ class Probe:
                     missing.remove("confirm")  # TCP keeps the order, so this pong is read before our Close
             elif message.type is WSMsgType.BINARY:
                 envelope = parse_envelope(message.data)
-                if envelope.uid != uid:
+                if envelope.uid != uid or "deliver" not in missing:
                     continue  # of an earlier probe, which was not confirmed
                 if envelope.WhichOneof("message") == "error":
                     raise ProbeFailed(self._step, envelope.error.message)

@@ -5,6 +5,7 @@ It refuses to start anything: whether a port is free or a store answers, only a 
 
 import argparse
 import json
+import re
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -17,6 +18,7 @@ NAME = "check-config"
 MASK = "***"
 
 _SECRET_ENDINGS = ("secret", "password", "ticket", "tickets", "token", "tokens")
+_PASSWORD = re.compile(r"((?:^|&)password=)[^&]*", re.IGNORECASE)
 _NOT_SHOWN = frozenset({"config", "help", "version"})
 
 _EPILOG = """\
@@ -82,7 +84,7 @@ def _toml(name: str, value: Any) -> str:
 
 
 def masked(text: str) -> str:
-    """A text without the password of a URL."""
+    """A text without the passwords of a URL."""
     if "://" not in text:
         return text
     try:
@@ -90,7 +92,7 @@ def masked(text: str) -> str:
         password = parts.password
     except ValueError:
         return MASK
-    if password is None:
-        return text
-    user, host = parts.username or "", parts.netloc.rpartition("@")[2]
-    return parts._replace(netloc=f"{user}:{MASK}@{host}").geturl()
+    if password is not None:
+        host = parts.netloc.rpartition("@")[2]
+        parts = parts._replace(netloc=f"{parts.username or ''}:{MASK}@{host}")
+    return parts._replace(query=_PASSWORD.sub(rf"\1{MASK}", parts.query)).geturl()

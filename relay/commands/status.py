@@ -66,8 +66,8 @@ def main(argv: list[str]) -> int:
     arguments = build_parser().parse_args(argv)
     admin_url = arguments.admin_url or arguments.url
     try:
+        code, ready = get_json(admin_url, "/readyz")  # first, since its probe would count as a message
         first, first_at_s = get_samples(admin_url), time.monotonic()
-        code, ready = get_json(admin_url, "/readyz")
         _, well_known = get_json(arguments.url, "/.well-known/rmb")
         second, span_s = None, 0.0
         if arguments.interval_s:
