@@ -64,7 +64,8 @@ async def test_nobody_answers(capsys: pytest.CaptureFixture[str]) -> None:
     """Exit code 2, and one line that says what to try."""
     assert await run("--url", "http://127.0.0.1:1") == 2
     assert capsys.readouterr().err == (
-        "rmb-relay status: no relay answers at http://127.0.0.1:1: Connection refused; is it running, and is --url right?\n"
+        "rmb-relay status: no relay answers at http://127.0.0.1:1: Connection refused; "
+        "is it running, and is --url right?\n"
     )
 
 
