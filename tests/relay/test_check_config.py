@@ -8,6 +8,7 @@ import pytest
 from relay.cli import main, parse_arguments
 from relay.commands.check_config import masked
 from relay.config import RelayConfig
+from tests.support.processes import ROOT
 
 
 def test_it_shows_what_holds(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -79,3 +80,9 @@ def test_help(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["check-config", "--help"]) == 0
     text = capsys.readouterr().out
     assert text.startswith("usage: rmb-relay check-config ") and "exit codes:" in text
+
+
+def test_the_example_is_right(capsys: pytest.CaptureFixture[str]) -> None:
+    """The file that operators start from is one, and holds no setting twice."""
+    assert main(["check-config", "--config", str(ROOT / "examples" / "rmb-relay.toml")]) == 0
+    assert 'admin-listen = "127.0.0.1:9090"  # file' in capsys.readouterr().out.splitlines()
