@@ -38,6 +38,15 @@ class Samples:
         found = [value for (given, _), value in self.values.items() if given == name]
         return sum(found) if found else None
 
+    def newest(self, name: str, label: str, text: str) -> tuple[float, dict[str, str]] | None:
+        """The largest value of a metric among those where a label has this text, with all its labels."""
+        found = [
+            (value, dict(labels))
+            for (given, labels), value in self.values.items()
+            if given == name and (label, text) in labels
+        ]
+        return max(found, key=lambda item: item[0], default=None)
+
     def by(self, label: str) -> dict[str, dict[str, float]]:
         """Values by the value of one label, then by name; where a metric has more labels, summed over them."""
         found: dict[str, dict[str, float]] = {}

@@ -26,6 +26,9 @@ from relay.config import LISTEN_PORT
 
 NAME = "status"
 URL = f"http://127.0.0.1:{LISTEN_PORT}"
+LAST_ERROR = "relay_federation_last_error"
+"""Unix seconds of the last failure of a remote relay; a second label says what it was."""
+
 INTERVAL_S_MAX = 3600.0
 
 _EPILOG = f"""\
@@ -106,10 +109,7 @@ def summary(
     latest = second or first
     started_s = latest.total("process_start_time_seconds")
     rates = None if second is None else {way: _rate(first, second, way, span_s) for way in ("in", "out")}
-    federation = {
-        remote: {_short(name): value for name, value in sorted(row.items()) if not name.endswith("_created")}
-        for remote, row in sorted(latest.by("relay").items())
-    }
+    federation = {remote: _remote(latest, remote, row, now_s) for remote, row in sorted(latest.by("relay").items())}
     refusals = {reason: row.get("relay_refusals") for reason, row in sorted(latest.by("reason").items())}
     return {
         "ready": ready,
@@ -126,6 +126,15 @@ def summary(
         "federation": federation,
         "registry": _registry(latest, well_known),
     }
+
+
+def _remote(samples: Samples, remote: str, row: dict[str, float], now_s: float) -> dict[str, Any]:
+    """One remote relay, with every number that has its name on it."""
+    told: dict[str, Any] = {_short(name): value for name, value in sorted(row.items()) if not name.endswith("_created")}
+    if (failure := samples.newest(LAST_ERROR, "relay", remote)) is not None:
+        at_s, labels = failure
+        told[_short(LAST_ERROR)] = {"ago_s": max(0.0, round(now_s - at_s, 1)), "reason": labels.get("reason", "")}
+    return told
 
 
 def _carried(samples: Samples, way: str) -> float | None:
@@ -200,9 +209,15 @@ def _print(status: dict[str, Any]) -> None:
     if federation := status["federation"]:
         names = sorted({name for row in federation.values() for name in row})
         print()
-        rows_of_remotes = [(remote, *(_number(row.get(n)) for n in names)) for remote, row in federation.items()]
+        rows_of_remotes = [(remote, *(_cell(row.get(n)) for n in names)) for remote, row in federation.items()]
         heads = ("remote relay", *(name.replace("_", " ") for name in names))
         print_table(heads, rows_of_remotes, numbers=range(1, len(heads)))
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, dict):
+        return f"{value['reason']} {_span(value['ago_s'])} ago".strip()
+    return _number(value)
 
 
 def _number(value: float | None) -> str:

@@ -46,7 +46,7 @@ async def test_a_relay_that_is_not_ready(capsys: pytest.CaptureFixture[str]) -> 
     """Exit code 1, and why; text from elsewhere cannot steer the terminal."""
 
     async def metrics(_: web.Request) -> web.Response:
-        return web.Response(text="relay_message_rx 1\n")
+        return web.Response(text=AFTER)
 
     async def ready(_: web.Request) -> web.Response:
         body = {"status": "failing", "step": "store", "reason": "no\x1b[2J answer"}
@@ -57,7 +57,13 @@ async def test_a_relay_that_is_not_ready(capsys: pytest.CaptureFixture[str]) -> 
     app.router.add_get("/readyz", ready)
     async with serve(app) as url:
         assert await run("--url", url, "--interval-s", "0") == 1
-        assert "readiness         failing: no?[2J answer (step: store)" in capsys.readouterr().out.splitlines()
+    lines = capsys.readouterr().out.splitlines()
+    assert "readiness         failing: no?[2J answer (step: store)" in lines
+    assert "chain             block 77, not following it" in lines
+    assert "stored            700 bytes, 5 messages" in lines
+    table = [line.split() for line in lines[-3:]]
+    assert table[0][:2] == ["remote", "relay"]
+    assert [row[0] for row in table[1:]] == ["a.test", "b.test"] and "timeout" in table[2] and "1.500" in table[2]
 
 
 async def test_nobody_answers(capsys: pytest.CaptureFixture[str]) -> None:
@@ -104,8 +110,10 @@ relay_message_tx 90
 process_start_time_seconds 1000
 relay_stored_messages 5
 relay_stored_bytes 700
-relay_outbox_messages{relay="b.test"} 3
-relay_outbox_oldest_seconds{relay="b.test"} 1.5
+relay_federation_waiting{relay="b.test"} 3
+relay_federation_oldest_seconds{relay="b.test"} 1.5
+relay_federation_last_error{relay="b.test",reason="refused"} 900
+relay_federation_last_error{relay="b.test",reason="timeout"} 1000
 federation_message_success{relay="a.test"} 9
 federation_message_error{relay="b.test"} 2
 events_listener_last_processed_block_number 77
@@ -122,7 +130,12 @@ async def test_what_is_made_of_the_numbers() -> None:
     assert status["stored"] == {"bytes": 700, "messages": 5}
     assert status["federation"] == {
         "a.test": {"message_success": 9},
-        "b.test": {"message_error": 2, "messages": 3, "oldest_seconds": 1.5},
+        "b.test": {
+            "last_error": {"ago_s": 60.0, "reason": "timeout"},
+            "message_error": 2,
+            "oldest_seconds": 1.5,
+            "waiting": 3,
+        },
     }
     assert status["registry"]["chain"] == {"block": 77, "following": False}
 
