@@ -19,20 +19,27 @@ from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
+from relay.admission import Admission, AdmissionFileBad, read_admission
+from relay.certificates import CertificateBad, Certificates
 from relay.config import REGISTRY_HOSTED, REGISTRY_NONE, RelayConfig, default_domains
 from relay.delivery import Delivery
+from relay.entrance import Entrance
 from relay.exchange import Exchange
 from relay.limits import WINDOW_S, RateLimiter
 from relay.listening import address_of, listen, local_address_of, raise_open_files
 from relay.lookup import NoTwins
 from relay.mailboxes import MailboxFailed
 from relay.metrics import Metrics
+from relay.occupancy import Occupancy
 from relay.redis_mailboxes import RedisMailboxes
 from relay.registry_api import add_registry_routes
 from relay.registry_store import RegistryStore
 from relay.server import Server
 from relay.sessions import Sessions
 from relay.tasks import end as end_tasks
+from relay.twin_rates import Rates, TwinRates
+from relay.visitors import Visitors
+from relay.watched_files import WatchedFiles
 from rmb_peer import __version__
 from rmb_peer.embedded.valkey import EmbeddedServerFailed, EmbeddedValkey
 from rmb_peer.logs import event, get_logger
@@ -103,6 +110,7 @@ class RelayApp:
         self.url = ""
         self.metrics = Metrics()
         self.mailboxes: RedisMailboxes
+        self._watched: list[WatchedFiles] = []
 
     async def __aenter__(self) -> Self:
         """Start.
@@ -133,16 +141,18 @@ class RelayApp:
         self.mailboxes = mailboxes = await self._open_mailboxes(stack, tasks, store_url)
         app = web.Application(client_max_size=config.message_bytes_max)
         lookup = self._lookup or await self._open_lookup(stack, tasks, store_url, app, domains)
-        sessions = Sessions(config.sessions_max)
+        sessions = Sessions(config.sessions_max, config.limits.sessions_per_twin)
         self.metrics.sessions = lambda: len(sessions)
-        limit = config.rate_limit
+        limit, absent_twins_max = config.rate_limit, 2 * config.sessions_max  # spec rmb 6.9
+        rates = Rates(config.limits.rate_messages, config.limits.rate_bytes, config.limits.slow_s_max)
         exchange = Exchange(
             delivery=Delivery(mailboxes, sessions, self.metrics),
             lookup=lookup,
             domains=domains,
-            limiter=RateLimiter(limit.frames, limit.bytes, 2 * config.sessions_max) if limit else None,
+            limiter=RateLimiter(limit.frames, limit.bytes, absent_twins_max) if limit else None,
             metrics=self.metrics,
             now_s=self._now_s,
+            rates=TwinRates(rates, absent_twins_max),
         )
         server = Server(
             exchange,
@@ -152,12 +162,55 @@ class RelayApp:
             message_bytes_max=config.message_bytes_max,
             direct_s_max=config.direct_s_max,
             well_known=self._well_known(domains),
+            admission=self._read_admission(),
+            body_s=config.limits.body_s,
         )
         server.add_to(app)
-        await self._serve(stack, app, server, listener)
+        certificates = self._read_certificates()
+        self._watch_files(stack, tasks, server, certificates)
+        await self._serve(stack, app, server, listener, certificates)
         self.address = address_of(listener)
-        self.url = f"ws://{local_address_of(listener)}"
+        self.url = f"{'ws' if certificates is None else 'wss'}://{local_address_of(listener)}"
         event(_LOG, logging.INFO, "listening", address=self.address, domains=sorted(domains))
+
+    async def reload_limits(self) -> bool:
+        """Read the certificate, the list of twins and the tickets again; for SIGHUP. Changes are noticed anyway.
+
+        Returns:
+            whether all of them could be used; what could not be stays as it was, and the log says why.
+        """
+        return all([await files.reload() for files in self._watched])
+
+    def _read_admission(self) -> Admission:
+        limits = self._config.limits
+        try:
+            return read_admission(limits.admission, limits.admit, limits.admit_file, limits.ticket_file)
+        except AdmissionFileBad as error:
+            raise StartFailed(str(error)) from None
+
+    def _read_certificates(self) -> Certificates | None:
+        limits = self._config.limits
+        try:
+            return Certificates(limits.tls_certificate, limits.tls_key) if limits.tls_certificate else None
+        except CertificateBad as error:
+            raise StartFailed(f"--tls-cert: {error}") from None
+
+    def _watch_files(
+        self, stack: AsyncExitStack, tasks: asyncio.TaskGroup, server: Server, certificates: Certificates | None
+    ) -> None:
+        limits = self._config.limits
+        loop = asyncio.get_running_loop()
+
+        def read_again() -> None:
+            admission = read_admission(limits.admission, limits.admit, limits.admit_file, limits.ticket_file)
+            loop.call_soon_threadsafe(server.admit, admission)
+
+        lists = [path for path in (limits.admit_file, limits.ticket_file) if path is not None]
+        self._watched = [WatchedFiles("who may sign in", lists, read_again)] if lists else []
+        if certificates is not None:
+            self._watched.append(WatchedFiles("certificate", certificates.files, certificates.reload))
+        watching = [tasks.create_task(files.run()) for files in self._watched]
+        stack.push_async_callback(end_tasks, watching)
 
     def _listen(self) -> socket.socket:
         host, port = self._config.listen_host, self._config.listen_port
@@ -266,6 +319,7 @@ class RelayApp:
                 "message_bytes_max": self._config.message_bytes_max,
                 "rate": rate,
                 "sessions_max": self._config.sessions_max,
+                **self._config.limits.told(),
             },
             "registry": self._offered_registry(),
             "software": f"rmb-relay {__version__}",
@@ -283,8 +337,16 @@ class RelayApp:
         return self._config.registry if self._config.registry.startswith(("http://", "https://")) else None
 
     async def _serve(
-        self, stack: AsyncExitStack, app: web.Application, server: Server, listener: socket.socket
+        self,
+        stack: AsyncExitStack,
+        app: web.Application,
+        server: Server,
+        listener: socket.socket,
+        certificates: Certificates | None,
     ) -> None:
+        limits = self._config.limits
+        occupancy: Occupancy[str] = Occupancy(limits.connections_per_address)
+        Visitors(limits, self.metrics, occupancy).add_to(app)
         runner = web.AppRunner(
             app,
             access_log=None,
@@ -295,9 +357,10 @@ class RelayApp:
         await runner.setup()
         stack.push_async_callback(runner.cleanup)
         stack.push_async_callback(server.drain, DRAIN_S_MAX)
-        site = web.SockSite(runner, listener)
-        await site.start()
-        stack.push_async_callback(site.stop)
+        assert runner.server is not None
+        entrance = Entrance(runner.server, limits, self.metrics, occupancy=occupancy, certificates=certificates)
+        await entrance.open(listener)
+        stack.push_async_callback(entrance.close)
 
 
 def _connect(url: str, retry: Retry | None = None) -> Redis:

@@ -18,6 +18,7 @@ from relay.config import (
     RateLimit,
     RelayConfig,
 )
+from relay.limit_settings import add_limit_flags, read_limit_flags
 from relay.listening import parse_address
 from rmb_peer import __version__
 from rmb_peer.logs import setup_logging
@@ -44,7 +45,10 @@ examples:
   rmb-relay -m relay.example.org -r redis://10.0.0.5:6379 --limit 600 67108864
       mailboxes in a Redis of yours; at most 600 messages and 64 MiB per minute from each twin
 
-TLS is the task of a web server in front, such as Caddy or nginx. SIGTERM and Ctrl-C stop the relay in order: clients
+  rmb-relay -m relay.example.org --listen [::]:443 --tls-cert fullchain.pem --tls-key privkey.pem
+      without a web server in front; renewed certificates are taken into use by themselves
+
+SIGTERM and Ctrl-C stop the relay in order: clients
 are told to go elsewhere, and what waits for them is kept."""
 
 
@@ -91,6 +95,7 @@ def parse_arguments(argv: Sequence[str] | None) -> RelayConfig:
         listen_host=host,
         listen_port=port,
         rate_limit=RateLimit(*frames_and_bytes) if frames_and_bytes else None,
+        limits=read_limit_flags(parser, flags),
         registry=flags.registry or REGISTRY_HOSTED,
         substrate=tuple(dict.fromkeys(flags.substrate or ())),
         catchup_blocks_max=flags.catchup_threshold,
@@ -171,7 +176,8 @@ def build_parser() -> argparse.ArgumentParser:
         nargs=2,
         type=_positive,
         metavar=("COUNT", "SIZE"),
-        help="most messages, and most bytes, that a twin may send per minute (default: no limit)",
+        help="most messages, and most bytes, that a twin may send per minute, as other relays count them (default: no "
+        "limit; see --rate-messages)",
     )
     add(
         "--message-bytes-max",
@@ -220,6 +226,7 @@ def build_parser() -> argparse.ArgumentParser:
         default="auto",
         help="auto is text on a terminal, else one JSON object per line (default: %(default)s)",
     )
+    add_limit_flags(parser)
     add("-d", "--debug", action="count", default=0, help="a line per step of each message; twice shows more")
     add("-V", "--version", action="version", version=f"rmb-relay {__version__}")
     return parser
