@@ -1,8 +1,8 @@
 """Who is at the other end, by address: of a connection, or as a trusted proxy tells it. Pure.
 
 `X-Forwarded-For` is a list that each proxy appends to, so its right end was written by the proxy nearest to us and its
-left end by anybody. It is read from the right, as long as whoever wrote an entry is trusted (as real_ip_recursive of nginx
-does it); without trusted proxies it is not read at all.
+left end by anybody. It is read from the right, as long as whoever wrote an entry is trusted, as real_ip_recursive of
+nginx does it; without trusted proxies it is not read at all.
 """
 
 import ipaddress

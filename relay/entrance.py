@@ -18,7 +18,7 @@ import asyncio
 import logging
 import ssl
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 from relay.certificates import Certificates
 from relay.client_address import read_address, site_of, within
@@ -34,8 +34,8 @@ LINGER_S = 2.0
 """How long a connection stays open behind our last word, so that the client can read it; a guess."""
 
 REFUSING_MAX = 64
-"""Connections that are being told that they are too many. Those beyond are cut without a word: telling costs memory and, with
-TLS, a handshake, and an attacker would have us pay for it. A guess."""
+"""Connections that are being told that they are too many. Those beyond are cut without a word: telling costs memory,
+and with TLS a handshake, and an attacker would have us pay for it. A guess."""
 
 RETRY_S = 60
 """When one more connection of an address may be tried; a guess."""
@@ -124,9 +124,8 @@ class Door(asyncio.Protocol):
 
     # --- what the transport tells us ----------------------------------------------------------------------------------
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+    def connection_made(self, made: asyncio.BaseTransport) -> None:
+        self._transport = transport = cast(asyncio.Transport, made)  # those of uvloop are like it, but no subclass
         self._count(transport)
         if self._refusal is not None:
             entrance = self._entrance
