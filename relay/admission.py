@@ -96,7 +96,7 @@ class Admission:
 
 def hash_of(ticket: str) -> bytes:
     """What the file holds for a ticket."""
-    return hashlib.sha256(ticket.encode()).digest()
+    return hashlib.sha256(ticket.encode("utf-8", "surrogateescape")).digest()  # as headers are decoded
 
 
 def not_admitted(text: str) -> Refusal:

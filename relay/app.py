@@ -131,6 +131,7 @@ class RelayApp:
 
     async def _start(self, stack: AsyncExitStack) -> None:
         config = self._config
+        admission, certificates = self._read_admission(), self._read_certificates()
         raise_open_files()
         listener = self._listen()
         stack.callback(listener.close)
@@ -162,11 +163,10 @@ class RelayApp:
             message_bytes_max=config.message_bytes_max,
             direct_s_max=config.direct_s_max,
             well_known=self._well_known(domains),
-            admission=self._read_admission(),
+            admission=admission,
             body_s=config.limits.body_s,
         )
         server.add_to(app)
-        certificates = self._read_certificates()
         self._watch_files(stack, tasks, server, certificates)
         await self._serve(stack, app, server, listener, certificates)
         self.address = address_of(listener)
