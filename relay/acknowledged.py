@@ -69,8 +69,8 @@ class AcknowledgedConnection(SignedIn):
         )
         self._heard = False
         self._handled = 0
-        self._inbox: deque[list[tuple[int, bytes]]] = deque()
-        """Frames whose envelopes wait; bounded by the window."""
+        self._inbox: deque[tuple[float, list[tuple[int, bytes]]]] = deque()
+        """Frames whose envelopes wait, and since when; bounded by the window."""
         self._inbox_filled = asyncio.Event()
         self._quiet = asyncio.Event()
         """Set by the writer when nothing is on its way in either direction."""
@@ -137,7 +137,7 @@ class AcknowledgedConnection(SignedIn):
         if heard.envelopes:
             self._handled += len(heard.envelopes)
             if self._inbox or not self._intake.has_room:
-                self._inbox.append(heard.envelopes)
+                self._inbox.append((self._loop.time(), heard.envelopes))
                 self._inbox_filled.set()
             else:
                 self._intake.take(heard.envelopes)
@@ -155,8 +155,8 @@ class AcknowledgedConnection(SignedIn):
             await self._inbox_filled.wait()
             self._inbox_filled.clear()
             while self._inbox:
-                await self._intake.room()
-                self._intake.take(self._inbox.popleft())
+                await self._intake.room(self._inbox[0][0])
+                self._intake.take(self._inbox.popleft()[1])
                 await asyncio.sleep(0)
 
     # --- writing ------------------------------------------------------------------------------------------------------

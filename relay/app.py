@@ -20,14 +20,19 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
 from relay.admin import add_admin_routes
+from relay.admission import Admission, AdmissionFileBad, read_admission
+from relay.certificates import CertificateBad, Certificates
 from relay.config import REGISTRY_HOSTED, REGISTRY_NONE, RelayConfig, default_domains
 from relay.delivery import Delivery
+from relay.entrance import Entrance
 from relay.exchange import Exchange
+from relay.limit_reload import rates_of, reload_limits
 from relay.limits import WINDOW_S, RateLimiter
 from relay.listening import address_of, listen, local_address_of, raise_open_files
 from relay.lookup import NoTwins
 from relay.mailboxes import MailboxFailed
 from relay.metrics import Metrics
+from relay.occupancy import Occupancy
 from relay.probe import Probe, ProbeIdentity, ProbeLookup
 from relay.readiness import Readiness
 from relay.redis_mailboxes import RedisMailboxes
@@ -38,6 +43,9 @@ from relay.server import Server, prepare
 from relay.session_log import SessionLog
 from relay.sessions import Sessions
 from relay.tasks import end as end_tasks
+from relay.twin_rates import TwinRates
+from relay.visitors import Visitors
+from relay.watched_files import WatchedFiles
 from rmb_peer import __version__
 from rmb_peer.embedded.valkey import EmbeddedServerFailed, EmbeddedValkey
 from rmb_peer.logs import event, get_logger
@@ -83,6 +91,7 @@ class RelayApp:
         reloads: who takes a changed configuration over.
         admin_address: `host:port` of metrics and health, if that is another one.
         mailboxes: its store, once it has started.
+        readiness: what `/readyz` says, once it has started.
     """
 
     def __init__(
@@ -113,6 +122,8 @@ class RelayApp:
         self.url = ""
         self.metrics = Metrics()
         self.mailboxes: RedisMailboxes
+        self.readiness: Readiness
+        self._watched: list[WatchedFiles] = []
 
     async def __aenter__(self) -> Self:
         """Start.
@@ -133,6 +144,7 @@ class RelayApp:
 
     async def _start(self, stack: AsyncExitStack) -> None:
         config = self._config
+        admission, certificates = self._read_admission(), self._read_certificates()
         raise_open_files()
         listener = self._listen(config.listen_host, config.listen_port)
         stack.callback(listener.close)
@@ -144,10 +156,13 @@ class RelayApp:
         self.mailboxes = mailboxes = await self._open_mailboxes(stack, tasks, store_url)
         app = web.Application(client_max_size=config.message_bytes_max)
         lookup = self._lookup or await self._open_lookup(stack, tasks, store_url, app, domains)
-        sessions = Sessions(config.sessions_max)
+        sessions = Sessions(config.sessions_max, config.limits.sessions_per_twin)
         self.metrics.sessions = lambda: len(sessions)
-        limiter = RateLimiter.of(config.rate_limit, 2 * config.sessions_max)
+        absent_twins_max = 2 * config.sessions_max  # spec rmb 6.9
+        limiter = RateLimiter.of(config.rate_limit, absent_twins_max)
         self.reloads.on_change("rate_limit", limiter.change)
+        rates = TwinRates(rates_of(config), absent_twins_max)
+        occupancy: Occupancy[str] = Occupancy(config.limits.connections_per_address)
         exchange = Exchange(
             delivery=Delivery(mailboxes, sessions, self.metrics),
             lookup=lookup,
@@ -155,6 +170,7 @@ class RelayApp:
             limiter=limiter,
             metrics=self.metrics,
             now_s=self._now_s,
+            rates=rates,
         )
         session_log = SessionLog(lambda: len(sessions))
         stack.callback(session_log.end)
@@ -168,12 +184,25 @@ class RelayApp:
             well_known=self._well_known(domains),
             admits=ProbeLookup(lookup, self._probe_identity),
             session_log=session_log,
+            admission=admission,
+            body_s=config.limits.body_s,
         )
         server.add_to(app)
+        reload_limits(
+            self.reloads,
+            rates=rates,
+            sessions=sessions,
+            occupancy=occupancy,
+            server=server,
+            certificates=certificates,
+        )
+        self._watch_files(stack, tasks, server, certificates)
+        if certificates is not None:
+            self.url = f"wss://{local_address_of(listener)}"
         probe = Probe(self._probe_identity, self.url, now_s=self._now_s, clock=time.monotonic)
-        readiness = Readiness(probe, time.monotonic)
+        self.readiness = readiness = Readiness(probe, time.monotonic)
         await self._serve_admin(stack, app, readiness)
-        await self._serve(stack, app, server, listener)
+        await self._serve(stack, app, server, listener, certificates, occupancy)
         stack.push_async_callback(self._give_notice, readiness)
         self.address = address_of(listener)
         others = {"admin": self.admin_address} if self.admin_address else {}
@@ -202,6 +231,38 @@ class RelayApp:
         stack.callback(listener.close)
         self.admin_address = address_of(listener)
         await web.SockSite(await self._runner(stack, admin), listener).start()
+
+    def _read_admission(self) -> Admission:
+        limits = self._config.limits
+        try:
+            return read_admission(limits.admission, limits.admit, limits.admit_file, limits.ticket_file)
+        except AdmissionFileBad as error:
+            raise StartFailed(str(error)) from None
+
+    def _read_certificates(self) -> Certificates | None:
+        limits = self._config.limits
+        try:
+            return Certificates(limits.tls_certificate, limits.tls_key) if limits.tls_certificate else None
+        except CertificateBad as error:
+            raise StartFailed(f"--tls-cert: {error}") from None
+
+    def _watch_files(
+        self, stack: AsyncExitStack, tasks: asyncio.TaskGroup, server: Server, certificates: Certificates | None
+    ) -> None:
+        limits = self._config.limits
+        loop = asyncio.get_running_loop()
+
+        def read_again() -> None:
+            now = self.reloads.config.limits
+            admission = read_admission(now.admission, now.admit, now.admit_file, now.ticket_file)
+            loop.call_soon_threadsafe(server.admit, admission)
+
+        lists = [path for path in (limits.admit_file, limits.ticket_file) if path is not None]
+        self._watched = [WatchedFiles("who may sign in", lists, read_again)] if lists else []
+        if certificates is not None:
+            self._watched.append(WatchedFiles("certificate", certificates.files, certificates.reload))
+        watching = [tasks.create_task(files.run()) for files in self._watched]
+        stack.push_async_callback(end_tasks, watching)
 
     def _listen(self, host: str, port: int) -> socket.socket:
         try:
@@ -309,6 +370,7 @@ class RelayApp:
                 "message_bytes_max": self._config.message_bytes_max,
                 "rate": rate,
                 "sessions_max": self._config.sessions_max,
+                **self._config.limits.told(),
             },
             "registry": self._offered_registry(),
             "software": f"rmb-relay {__version__}",
@@ -326,13 +388,22 @@ class RelayApp:
         return self._config.registry if self._config.registry.startswith(("http://", "https://")) else None
 
     async def _serve(
-        self, stack: AsyncExitStack, app: web.Application, server: Server, listener: socket.socket
+        self,
+        stack: AsyncExitStack,
+        app: web.Application,
+        server: Server,
+        listener: socket.socket,
+        certificates: Certificates | None,
+        occupancy: Occupancy[str],
     ) -> None:
+        limits = self._config.limits
+        Visitors(limits, self.metrics, occupancy).add_to(app)
         runner = await self._runner(stack, app)
         stack.push_async_callback(self._drain, server)
-        site = web.SockSite(runner, listener)
-        await site.start()
-        stack.push_async_callback(site.stop)
+        assert runner.server is not None
+        entrance = Entrance(runner.server, limits, self.metrics, occupancy=occupancy, certificates=certificates)
+        await entrance.open(listener)
+        stack.push_async_callback(entrance.close)
 
     async def _runner(self, stack: AsyncExitStack, app: web.Application) -> web.AppRunner:
         runner = web.AppRunner(

@@ -18,6 +18,7 @@ from relay.config import (
     RateLimit,
     RelayConfig,
 )
+from relay.limit_settings import add_limit_flags, read_limit_flags
 from relay.listening import parse_address
 from relay.operating import add_operating_flags, operating_of
 from relay.settings import Settings, SettingsParser, add_config_flag, read_settings
@@ -47,9 +48,11 @@ examples:
   rmb-relay -m relay.example.org -r redis://10.0.0.5:6379 --limit 600 67108864
       mailboxes in a Redis of yours; at most 600 messages and 64 MiB per minute from each twin
 
-TLS is the task of a web server in front, such as Caddy or nginx. SIGTERM and Ctrl-C stop the relay in order: clients
-are told to go elsewhere, and what waits for them is kept; a second one stops it at once. SIGHUP reads the configuration
-file again."""
+  rmb-relay -m relay.example.org --listen [::]:443 --tls-cert fullchain.pem --tls-key privkey.pem
+      without a web server in front; renewed certificates are taken into use by themselves
+
+SIGTERM and Ctrl-C stop the relay in order: clients are told to go elsewhere, and what waits for them is kept; a second
+one stops it at once. SIGHUP reads the configuration file again."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -129,6 +132,7 @@ def config_of(parser: SettingsParser, flags: argparse.Namespace) -> RelayConfig:
         listen_host=host,
         listen_port=port,
         rate_limit=RateLimit(*frames_and_bytes) if frames_and_bytes else None,
+        limits=read_limit_flags(parser, flags),
         registry=flags.registry or REGISTRY_HOSTED,
         substrate=tuple(dict.fromkeys(flags.substrate or ())),
         catchup_blocks_max=flags.catchup_threshold,
@@ -217,7 +221,8 @@ def build_parser() -> SettingsParser:
         nargs=2,
         type=_positive,
         metavar=("COUNT", "SIZE"),
-        help="most messages, and most bytes, that a twin may send per minute (default: no limit)",
+        help="most messages, and most bytes, that a twin may send per minute, as other relays count them (default: no "
+        "limit; see --rate-messages)",
     )
     add(
         "--message-bytes-max",
@@ -267,6 +272,7 @@ def build_parser() -> SettingsParser:
         default="auto",
         help="auto is text on a terminal, else one JSON object per line (default: %(default)s)",
     )
+    add_limit_flags(parser)
     add("-d", "--debug", action="count", default=0, help="a line per step of each message; twice shows more")
     add("-V", "--version", action="version", version=f"rmb-relay {__version__}")
     return parser

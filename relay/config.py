@@ -4,6 +4,7 @@ import socket
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from relay.limit_settings import LimitSettings
 from relay.mailboxes import APPEND_S_MAX
 from relay.operating import Operating
 from rmb_peer.logs import LogFormat
@@ -52,6 +53,7 @@ class RelayConfig:
         sessions_max: sessions connected at once; 500 workers of 1000 users (spec rmb 8.2).
         listen_host, listen_port: where to listen; port 0 picks a free one.
         rate_limit: `None` means none, as in other relays.
+        limits: every other limit that concerns strangers, admission, TLS and proxies.
         registry: "hosted", "none", or the URL of a registry.
         substrate: nodes of tfchain, preferred first; when there are any, they are the registry.
         catchup_blocks_max: missed blocks of the chain that are asked for one by one (spec rmb 7.5).
@@ -72,6 +74,7 @@ class RelayConfig:
     listen_host: str = LISTEN_HOST
     listen_port: int = LISTEN_PORT
     rate_limit: RateLimit | None = None
+    limits: LimitSettings = field(default_factory=LimitSettings)
     registry: str = REGISTRY_HOSTED
     substrate: tuple[str, ...] = ()
     catchup_blocks_max: int = CATCHUP_BLOCKS_MAX

@@ -33,6 +33,7 @@ SILENT = End("no answer to a ping", "closed")
 STUCK = End("takes nothing any more", "back_pressure_timeout")
 SUPERSEDED = End("superseded by a newer connection", "cancelled", SUPERSEDED_CODE, listen=True)
 SHUTDOWN = End("relay is shutting down; retry after 2 s", "cancelled", WSCloseCode.GOING_AWAY, flush=True, listen=True)
+NOT_ADMITTED = End("twin is no longer admitted: ask the relay's operator", "cancelled", WSCloseCode.POLICY_VIOLATION)
 TEXT = End("text frame", "closed", WSCloseCode.UNSUPPORTED_DATA)
 NO_ENVELOPE = End("frame is no envelope", "closed", WSCloseCode.INVALID_TEXT)
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from relay.delivery import Delivery
 from relay.limits import RateLimiter
 from relay.metrics import Metrics
+from relay.twin_rates import TwinRates
 from rmb_peer.registry.lookup import TwinLookup
 
 
@@ -20,6 +21,7 @@ class Exchange:
         limiter: rate limits, if there are any.
         metrics: counts.
         now_s: Unix seconds.
+        rates: how fast twins may send, if that is limited.
     """
 
     delivery: Delivery
@@ -28,3 +30,4 @@ class Exchange:
     limiter: RateLimiter | None
     metrics: Metrics
     now_s: Callable[[], float]
+    rates: TwinRates | None = None

@@ -1,14 +1,14 @@
-"""Rate limits: fixed windows, one pair of counters per twin (spec rmb 6.9). Pure; the time comes in.
+"""The rate limit of other relays: fixed windows, one pair of counters per twin (spec rmb 6.9). Pure; the time comes in.
 
-All sessions of a twin share its counters. The counters of a twin outlive its connections, so that reconnecting does not
-buy a fresh window; the oldest of those are forgotten when they become too many, those of connected twins never
-(spec rmb 10.13).
+All sessions of a twin share its counters, which outlive its connections (`lasting`). The limits that hold without any
+flag are `twin_rates`.
 """
 
-from collections import OrderedDict
 from dataclasses import dataclass
 from math import inf
 from typing import Protocol
+
+from relay.lasting import Lasting
 
 WINDOW_S = 60
 """Windows start at multiples of this (spec rmb 6.9)."""
@@ -33,7 +33,6 @@ class _Counters:
     window: int = -1
     frames: int = 0
     bytes: int = 0
-    sessions: int = 0
 
 
 class RateLimiter:
@@ -49,9 +48,7 @@ class RateLimiter:
         """
         self._frames_max = frames_max
         self._bytes_max = bytes_max
-        self._absent_twins_max = absent_twins_max
-        self._connected: dict[int, _Counters] = {}
-        self._absent: OrderedDict[int, _Counters] = OrderedDict()
+        self._counters = Lasting(_Counters, absent_twins_max)
 
     @classmethod
     def of(cls, limit: Limit | None, absent_twins_max: int) -> "RateLimiter":
@@ -71,24 +68,15 @@ class RateLimiter:
 
     def __len__(self) -> int:
         """Twins whose counters are held."""
-        return len(self._connected) + len(self._absent)
+        return len(self._counters)
 
     def connect(self, twin: int) -> None:
         """A session of this twin has begun."""
-        counters = self._connected.get(twin) or self._absent.pop(twin, None) or _Counters()
-        counters.sessions += 1
-        self._connected[twin] = counters
+        self._counters.connect(twin)
 
     def disconnect(self, twin: int) -> None:
         """A session of this twin has ended."""
-        counters = self._connected[twin]
-        counters.sessions -= 1
-        if counters.sessions == 0:
-            del self._connected[twin]
-            if not self.unlimited:
-                self._absent[twin] = counters
-            while len(self._absent) > self._absent_twins_max:
-                self._absent.popitem(last=False)
+        self._counters.disconnect(twin, keep=not self.unlimited)
 
     def allow(self, twin: int, size: int, now_s: float) -> bool:
         """Count a frame of a connected twin.
@@ -103,7 +91,7 @@ class RateLimiter:
         """
         if size > self._bytes_max:
             return False
-        counters = self._connected[twin]
+        counters = self._counters[twin]
         window = int(now_s // WINDOW_S)
         if window != counters.window:
             counters.window, counters.frames, counters.bytes = window, 0, 0

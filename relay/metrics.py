@@ -5,7 +5,7 @@ names do not have; so the text of ours is written here, and only the process met
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -22,7 +22,7 @@ Eviction = Literal["closed", "back_pressure_timeout", "cancelled"]
 ListenerStage = Literal["decode", "cache_set"]
 """Where a block's events could not be used. The second never happens here: our cache is in memory."""
 
-_Family = tuple[str, str, str, list[tuple[str, int]]]
+_Family = tuple[str, str, str, Sequence[tuple[str, float]]]
 """Name, type, help, and samples as labels and value."""
 
 _WORKER = 'worker="0"'
@@ -42,6 +42,7 @@ class Metrics:
         message_tx, message_tx_bytes: envelopes written to connections.
         evictions: sessions that ended, by reason.
         refusals: envelopes and requests refused, by a short fixed reason.
+        slowed_s: how long clients were not read because their twins were too fast, together.
         signins: connections opened.
         append_failures: appends that the store did not do.
         confirmations: entries that a client is known to have read.
@@ -70,6 +71,7 @@ class Metrics:
     message_tx_bytes: int = 0
     evictions: Counter[Eviction] = field(default_factory=Counter)
     refusals: Counter[str] = field(default_factory=Counter)
+    slowed_s: float = 0.0
     signins: int = 0
     append_failures: int = 0
     confirmations: int = 0
@@ -95,7 +97,7 @@ class Metrics:
     confirmed: Histogram = field(default_factory=Histogram)
 
     def _families(self) -> Iterator[_Family]:
-        def counter(name: str, text: str, value: int) -> _Family:
+        def counter(name: str, text: str, value: float) -> _Family:
             return name, "counter", text, [("", value)]
 
         sessions = [(_WORKER, self.sessions())]
@@ -109,6 +111,7 @@ class Metrics:
         yield counter("relay_message_tx_bytes", "Their bytes.", self.message_tx_bytes)
         yield "relay_session_evictions_total", "counter", "Sessions that ended.", ended
         yield "relay_refusals_total", "counter", "Envelopes and requests refused.", refused
+        yield counter("relay_slowed_seconds_total", "Time that twins which were too fast waited.", self.slowed_s)
         yield counter("relay_signins_total", "Connections opened.", self.signins)
         yield counter("relay_append_failures_total", "Appends that the store did not do.", self.append_failures)
         yield counter("relay_confirmations_total", "Entries that a client is known to have read.", self.confirmations)
@@ -126,7 +129,7 @@ class Metrics:
         yield counter("relay_direct_total", "Envelopes handed to a session without the store.", self.direct)
         yield counter("relay_backed_up_total", "Those of them that were stored after all.", self.backed_up)
 
-    def _chain_families(self, counter: Callable[[str, str, int], _Family]) -> Iterator[_Family]:
+    def _chain_families(self, counter: Callable[[str, str, float], _Family]) -> Iterator[_Family]:
         name = "events_listener_"
         stages: tuple[ListenerStage, ...] = ("decode", "cache_set")
         errors = [(f'stage="{stage}"', self.chain_errors[stage]) for stage in stages]

@@ -12,17 +12,23 @@ import orjson
 from aiohttp import hdrs, web
 
 from relay.acknowledged import AcknowledgedConnection, frame_bytes_max
+from relay.admission import RETRY_S as ADMISSION_RETRY_S
+from relay.admission import Admission, Admitted
 from relay.connection import Connection
 from relay.draining import WIND_UP_S_MAX, stop_one_by_one
 from relay.exchange import Exchange
 from relay.federation.inbound import Answer, accept_post, bad_request
+from relay.http_refusal import SERVER, refusal_headers
 from relay.mailboxes import Mailboxes
+from relay.probe import PROBE_TWIN
 from relay.session_log import SessionLog
 from relay.sessions import Sessions
 from relay.signed_in import Common, SignedIn
 from relay.signin import SignInRefused, sign_in, sign_in_by_header
+from relay.switch import Refusal
+from relay.tickets import ticket_of, token_of
+from relay.visitors import door_of
 from relay.websocket import BadHandshake, ClientSocket, check_handshake, offers, wants_websocket
-from rmb_peer import __version__
 from rmb_peer.logs import event, get_logger
 from rmb_peer.protocol.address import Address
 from rmb_peer.protocol.heartbeat import Rhythm
@@ -32,8 +38,8 @@ from rmb_peer.registry.lookup import TwinLookup
 BODIES_BYTES_MAX = 128 * 1024 * 1024
 """Bytes of posted bodies held at once; a guess: eight of the largest."""
 
-BODY_S_MAX = 30.0
-"""How long a body may take to arrive; ten times what other relays wait before they give up (spec rmb 6.8)."""
+STOPPING_RETRY_S = 2
+"""When a relay that is stopping may be back; a guess."""
 
 _READ_BYTES = 64 * 1024
 _LOG = get_logger("relay")
@@ -56,6 +62,8 @@ class Server:
         well_known: dict[str, Any],
         admits: TwinLookup,
         session_log: SessionLog,
+        admission: Admission,
+        body_s: float,
     ) -> None:
         """Set up.
 
@@ -69,13 +77,18 @@ class Server:
             well_known: what `/.well-known/rmb` tells clients.
             admits: says who may sign in.
             session_log: says who comes and goes.
+            admission: who may sign in.
+            body_s: how long a posted body may take to arrive.
         """
         self._exchange = exchange
         self._admits = admits
         self._message_bytes_max = message_bytes_max
         self._common = Common(exchange, sessions, mailboxes, rhythm, message_bytes_max, direct_s_max, session_log)
         self._well_known = orjson.dumps(well_known)
-        self._connections: set[SignedIn] = set()
+        self._admission = admission
+        self._body_s = body_s
+        self._connections: dict[SignedIn, tuple[int, Admitted]] = {}
+        """All sessions, with their twin and why it was let in."""
         self._all_gone = asyncio.Event()
         self._all_gone.set()
         self._stopping = False
@@ -87,6 +100,13 @@ class Server:
         app.router.add_post("/", self._post)
         app.router.add_get("/.well-known/rmb", self._tell_clients)
         app.on_response_prepare.append(prepare)
+
+    def admit(self, admission: Admission) -> None:
+        """From now on this is who may sign in; whoever may not any more has to go."""
+        self._admission = admission
+        for connection, (twin, admitted) in tuple(self._connections.items()):
+            if twin != PROBE_TWIN and not admission.still(twin, admitted):
+                connection.not_admitted()
 
     async def drain(self, spread_s: float) -> None:
         """End all sessions, one after another: what clients have read is confirmed, then they are told to go elsewhere.
@@ -121,17 +141,24 @@ class Server:
         except BadHandshake as error:
             self._exchange.metrics.refusals["handshake"] += 1
             return _Plain(500, str(error))
+        probes = owner.twin == PROBE_TWIN  # of this process: it has signed in
+        admitted = Admitted() if probes else self._admission.admit(owner.twin, ticket_of(request))
+        if isinstance(admitted, Refusal):
+            self._exchange.metrics.refusals[admitted.reason] += 1
+            return _Plain(admitted.code, admitted.text, refusal_headers(admitted.reason, ADMISSION_RETRY_S))
         if self._stopping:
-            return _Plain(503, "relay is shutting down")
+            return _Plain(503, "relay is shutting down", refusal_headers("shutting_down", STOPPING_RETRY_S))
+        if (door := door_of(request)) is not None:
+            door.session_began()
         connection = await self._accept(request, owner, acknowledged)
-        self._connections.add(connection)
+        self._connections[connection] = owner.twin, admitted
         self._all_gone.clear()
         if self._stopping:  # it began while the handshake was under way
             connection.stop()
         try:
             await connection.run()
         finally:
-            self._connections.discard(connection)
+            del self._connections[connection]
             if not self._connections:
                 self._all_gone.set()
         return connection.response
@@ -142,7 +169,7 @@ class Server:
         scheme, _, token = request.headers.get(hdrs.AUTHORIZATION, "").partition(" ")
         if acknowledged and scheme.lower() == "bearer":
             return await sign_in_by_header(token.strip(), lookup, now_s, names)
-        return await sign_in(request.raw_path.partition("?")[2], lookup, now_s, names)
+        return await sign_in(token_of(request), lookup, now_s, names)
 
     async def _accept(self, request: web.Request, owner: Address, acknowledged: bool) -> SignedIn:
         size_max = self._message_bytes_max
@@ -155,7 +182,7 @@ class Server:
         held = 0
         body = bytearray()
         try:
-            async with asyncio.timeout(BODY_S_MAX):
+            async with asyncio.timeout(self._body_s):
                 if (request.content_length or 0) > self._message_bytes_max:
                     return self._too_large()
                 async for chunk in request.content.iter_chunked(_READ_BYTES):
@@ -166,10 +193,11 @@ class Server:
                         return self._too_large()
                     if self._bodies_bytes > BODIES_BYTES_MAX:
                         self._exchange.metrics.refusals["busy"] += 1
-                        return _Plain(503, "too many messages at once: try again later", {hdrs.RETRY_AFTER: "1"})
+                        return _Plain(503, "too many messages at once: try again in 1 s", refusal_headers("busy", 1))
             return _answer(await accept_post(bytes(body), self._exchange))
         except TimeoutError:
-            return _answer(bad_request(f"the body did not arrive within {BODY_S_MAX:g} seconds"))
+            self._exchange.metrics.refusals["slow_body"] += 1
+            return _answer(bad_request(f"the body did not arrive within {self._body_s:g} seconds"))
         except web.RequestPayloadError as error:
             return _answer(bad_request(str(error)))
         finally:
@@ -194,7 +222,7 @@ async def prepare(request: web.Request, response: web.StreamResponse) -> None:
     """Last look at the headers: aiohttp adds a content type to every body, and the versions of its parts."""
     if isinstance(response, _Plain):
         response.headers.popall(hdrs.CONTENT_TYPE, None)
-    response.headers[hdrs.SERVER] = f"rmb-relay/{__version__}"
+    response.headers[hdrs.SERVER] = SERVER
 
 
 def _answer(answer: Answer) -> web.Response:

@@ -15,7 +15,7 @@ from itertools import count
 from aiohttp import WSCloseCode, WSMessage, WSMsgType
 from aiohttp.web import StreamResponse
 
-from relay.ends import CLIENT_CLOSED, LOST, SHUTDOWN, SILENT, STUCK, SUPERSEDED, TEXT, End, how_it_ended
+from relay.ends import CLIENT_CLOSED, LOST, NOT_ADMITTED, SHUTDOWN, SILENT, STUCK, SUPERSEDED, TEXT, End, how_it_ended
 from relay.exchange import Exchange
 from relay.feed import Feed
 from relay.log_lines import printable
@@ -152,17 +152,19 @@ class SignedIn(ABC):
         """Serve the session until it ends. Look-ups that its last envelopes wait for are finished first."""
         try:
             session = self._register()
-        except RelayFull:
-            self._exchange.metrics.refusals["relay_full"] += 1
-            await self._socket.close(WSCloseCode.TRY_AGAIN_LATER, "relay is full")
+        except RelayFull as full:
+            self._exchange.metrics.refusals[full.refusal.reason] += 1
+            await self._socket.close(WSCloseCode.TRY_AGAIN_LATER, full.refusal.text)
             return
-        limiter, metrics = self._exchange.limiter, self._exchange.metrics
+        limiter, rates, metrics = self._exchange.limiter, self._exchange.rates, self._exchange.metrics
         metrics.signins += 1
         log, shown = self._common.session_log, printable(self._owner)
         quiet = self._owner.twin == PROBE_TWIN
         log.opened(quiet, session=shown, generation=session.generation)
         if limiter is not None:
             limiter.connect(self._owner.twin)
+        if rates is not None:
+            rates.connect(self._owner.twin)
         end = LOST
         try:
             async with asyncio.TaskGroup() as self._tasks:
@@ -171,6 +173,8 @@ class SignedIn(ABC):
             self._leave(session)
             if limiter is not None:
                 limiter.disconnect(self._owner.twin)
+            if rates is not None:
+                rates.disconnect(self._owner.twin)
             metrics.evictions[end.eviction] += 1
             log.closed(
                 quiet,
@@ -188,6 +192,10 @@ class SignedIn(ABC):
     def stop(self) -> None:
         """End the session because the relay stops."""
         self._end(SHUTDOWN)
+
+    def not_admitted(self) -> None:
+        """End the session because the operator does not let this twin in any more."""
+        self._end(NOT_ADMITTED)
 
     def _superseded(self) -> None:
         """A newer connection has taken the place of this one, just now."""

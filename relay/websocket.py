@@ -198,9 +198,12 @@ class _Response(web.WebSocketResponse):
             timeout=CLOSE_S_MAX,
         )
         self._client_transport = transport
+        self._message_bytes_max = message_bytes_max
 
     async def close(self, *, code: int = WSCloseCode.OK, message: bytes = b"", drain: bool = True) -> bool:
         """Called by aiohttp itself when a frame is wrong or too large: say why, and stay until the client has heard."""
+        if code == WSCloseCode.MESSAGE_TOO_BIG:
+            message = f"message is too large: at most {self._message_bytes_max} bytes are accepted".encode()
         if code in (WSCloseCode.MESSAGE_TOO_BIG, WSCloseCode.PROTOCOL_ERROR, WSCloseCode.INVALID_TEXT):
             transport = self._client_transport
             try:

@@ -1,6 +1,6 @@
 """A WebSocket to a relay, as the gateway needs it: no redirects, no compression, no pings of the library's own."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from websockets.asyncio.client import ClientConnection, connect
@@ -49,13 +49,14 @@ class _Connect(connect):
         return exc
 
 
-def dial(url: str, offered: Sequence[str], frame_bytes_max: int) -> connect:
+def dial(url: str, offered: Sequence[str], frame_bytes_max: int, headers: Mapping[str, str] | None = None) -> connect:
     """Connect to a relay; to be used with `async with`, which yields a `ClientSocket`.
 
     Args:
         url: with the token.
         offered: subprotocols; with none of them the handshake has no header for it.
         frame_bytes_max: larger messages from the relay end the connection.
+        headers: more of them for the handshake.
     """
     return _Connect(
         url,
@@ -65,6 +66,7 @@ def dial(url: str, offered: Sequence[str], frame_bytes_max: int) -> connect:
         ping_interval=None,  # see protocol/heartbeat.py
         open_timeout=DIAL_S_MAX,
         close_timeout=CLOSE_S_MAX,
+        additional_headers=headers,
         user_agent_header=f"rmb-peer/{__version__}",
         create_connection=ClientSocket,
     )

@@ -15,7 +15,7 @@ from itertools import count
 from rmb_peer.protocol.link.endings import SUBPROTOCOL
 from rmb_peer.transport.inbox import Inbox
 from rmb_peer.transport.parcels import LinkStatus, Parcel
-from rmb_peer.transport.relay_link import RelayLink
+from rmb_peer.transport.relay_link import RelayLink, no_ticket
 
 STUCK_S = 1.0
 """A preferred relay whose window stays full this long, or that leaves a ping unanswered for as long, loses its place to
@@ -44,6 +44,7 @@ class RelayPool:
         message_bytes_max: int,
         twin: int,
         offers: Sequence[str] = (SUBPROTOCOL,),
+        ticket_of: Callable[[str], str | None] = no_ticket,
     ) -> None:
         """Describe the links; `run` makes them.
 
@@ -57,6 +58,7 @@ class RelayPool:
             message_bytes_max: largest frame to accept.
             twin: whose links they are, for log lines.
             offers: what is offered to the relays besides rmb.1.
+            ticket_of: the ticket for a relay, by its URL.
         """
         self.inbox = inbox
         self.anyone_connected = asyncio.Event()
@@ -76,6 +78,7 @@ class RelayPool:
                 message_bytes_max=message_bytes_max,
                 twin=twin,
                 offers=offers,
+                ticket_of=ticket_of,
             )
             for url in urls
         ]
