@@ -83,6 +83,7 @@ class RelayApp:
         reloads: who takes a changed configuration over.
         admin_address: `host:port` of metrics and health, if that is another one.
         mailboxes: its store, once it has started.
+        readiness: what `/readyz` says, once it has started.
     """
 
     def __init__(
@@ -113,6 +114,7 @@ class RelayApp:
         self.url = ""
         self.metrics = Metrics()
         self.mailboxes: RedisMailboxes
+        self.readiness: Readiness
 
     async def __aenter__(self) -> Self:
         """Start.
@@ -171,7 +173,7 @@ class RelayApp:
         )
         server.add_to(app)
         probe = Probe(self._probe_identity, self.url, now_s=self._now_s, clock=time.monotonic)
-        readiness = Readiness(probe, time.monotonic)
+        self.readiness = readiness = Readiness(probe, time.monotonic)
         await self._serve_admin(stack, app, readiness)
         await self._serve(stack, app, server, listener)
         stack.push_async_callback(self._give_notice, readiness)

@@ -1,7 +1,7 @@
 """Taking over a changed configuration while the relay runs.
 
-Old and new values are compared field by field. Whoever can take a new value over says so with `on_change`; a field that
-nobody takes needs a restart, and the log says which. Fields that are dataclasses are gone into, unless somebody takes
+Old and new values are compared field by field. Whoever can take a new value over says so with `on_change`, or with
+`on_changes` if several only make sense together; a field that nobody takes needs a restart, and the log says which. Fields that are dataclasses are gone into, unless somebody takes
 them whole; their parts are named `outer.inner`. Files whose content changes while their name does not, such as
 certificates, are read again with `on_reload`.
 
@@ -9,7 +9,7 @@ This module refuses to know any field, and where the values come from.
 """
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from typing import Any, Generic, TypeVar
 
@@ -52,6 +52,7 @@ class Reloads(Generic[Config]):
         """Begin with the configuration of the start, a frozen dataclass."""
         self.config = config
         self._appliers: dict[str, Apply] = {}
+        self._groups: list[tuple[frozenset[str], Callable[[Config], None]]] = []
         self._always: dict[str, Callable[[], None]] = {}
 
     def on_change(self, name: str, apply: Apply) -> None:
@@ -63,6 +64,15 @@ class Reloads(Generic[Config]):
                 one has to be in force still; `NeedsRestart` that it counts after a restart.
         """
         self._appliers[name] = apply
+
+    def on_changes(self, names: Collection[str], apply: Callable[[Config], None]) -> None:
+        """Let `apply` take several fields over together; called once, with the whole new configuration.
+
+        Args:
+            names: of the fields, as in `on_change`.
+            apply: as in `on_change`.
+        """
+        self._groups.append((frozenset(names), apply))
 
     def on_reload(self, name: str, again: Callable[[], None]) -> None:
         """Call `again` at every reload; it may raise as in `on_change`, and `name` is for the log."""
@@ -83,7 +93,11 @@ class Reloads(Generic[Config]):
             event(_LOG, logging.ERROR, "configuration not reloaded, the old one stays", reason=str(error))
             return None
         done = Reloaded()
-        for name, value in _changes(self.config, new, self._appliers):
+        known = self._appliers.keys() | {name for names, _ in self._groups for name in names}
+        changes = dict(_changes(self.config, new, known))
+        for names, together in self._groups:
+            self._try_together({name: changes.pop(name) for name in names & changes.keys()}, together, new, done)
+        for name, value in changes.items():
             apply = self._appliers.get(name)
             if apply is None:
                 done.restart.append(name)
@@ -97,6 +111,23 @@ class Reloads(Generic[Config]):
             event(_LOG, logging.WARNING, "settings changed that need a restart", settings=done.restart)
         event(_LOG, logging.INFO, "configuration reloaded", settings=done.applied)
         return done
+
+    def _try_together(
+        self, changes: dict[str, Any], apply: Callable[[Config], None], new: Config, done: Reloaded
+    ) -> None:
+        if not changes:
+            return
+        tried = Reloaded()
+        self._try("", lambda: apply(new), tried)
+        names = sorted(changes)
+        if tried.applied:
+            done.applied += names
+            for name in names:
+                self.config = _with(self.config, name.split("."), changes[name])
+        elif tried.restart:
+            done.restart += names
+        else:
+            done.refused[", ".join(names)] = tried.refused[""]
 
     @staticmethod
     def _try(name: str, apply: Callable[[], None], done: Reloaded) -> bool:
@@ -112,7 +143,7 @@ class Reloads(Generic[Config]):
         return False
 
 
-def _changes(old: Any, new: Any, taken_whole: dict[str, Apply], prefix: str = "") -> Iterator[tuple[str, Any]]:
+def _changes(old: Any, new: Any, taken_whole: Collection[str], prefix: str = "") -> Iterator[tuple[str, Any]]:
     for item in fields(old):
         name = prefix + item.name
         before, after = getattr(old, item.name), getattr(new, item.name)

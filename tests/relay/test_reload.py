@@ -44,6 +44,25 @@ def test_only_what_changed_is_taken_over(reloads: Reloads[Config]) -> None:
     assert again is not None and again.applied == []
 
 
+def test_what_belongs_together_is_taken_over_together(reloads: Reloads[Config]) -> None:
+    """Once, with the whole new configuration, or not at all."""
+    heard: list[Config] = []
+    reloads.on_changes(["first", "inner.a", "inner.b", "whole"], heard.append)
+    new = Config(first=2, inner=Inner(b=3), whole=Inner(a=1))
+    done = reloads.reload(lambda: new)
+    assert done is not None and done.applied == ["first", "inner.b", "whole"]
+    assert heard == [new] and reloads.config == new
+    assert reloads.reload(lambda: new) is not None and len(heard) == 1
+
+    def refuse(_: Config) -> None:
+        raise ValueError("no such list")
+
+    reloads.on_changes(["second", "inner.a"], refuse)
+    done = reloads.reload(lambda: replace(new, second="y"))
+    assert done is not None and done.refused == {"second": "no such list"}
+    assert reloads.config == new
+
+
 def test_what_needs_a_restart_is_said_each_time(reloads: Reloads[Config]) -> None:
     """Nobody takes it, or who takes it says so; until the restart every reload repeats it."""
 
