@@ -21,6 +21,8 @@ Origin = Literal["flag", "file", "default"]
 
 _NOT_SETTINGS = frozenset({"config", "help", "version"})
 _REPEATABLE = ("_AppendAction", "_ExtendAction")
+_ADDING_UP = (*_REPEATABLE, "_CountAction")
+_UNSAID = object()
 
 
 class WrongSetting(LocalError):
@@ -100,9 +102,11 @@ def read_settings(
 
 
 def _given(parser: SettingsParser, argv: Sequence[str] | None, names: Collection[str]) -> dict[str, Any]:
-    """What the words set, without the defaults."""
-    blank = argparse.Namespace(**dict.fromkeys(names))
-    return {name: value for name, value in vars(parser.parse_args(argv, blank)).items() if value is not None}
+    """What the words set, without the defaults. `None` may be a value; those that add up begin with it."""
+    adding_up = {action.dest for action in parser._actions if type(action).__name__ in _ADDING_UP}
+    blank = argparse.Namespace(**{name: None if name in adding_up else _UNSAID for name in names})
+    read = vars(parser.parse_args(argv, blank))
+    return {name: value for name, value in read.items() if value is not (None if name in adding_up else _UNSAID)}
 
 
 def _given_by_file(parser: SettingsParser, path: Path, names: Collection[str]) -> dict[str, Any]:

@@ -17,6 +17,9 @@ from relay.settings import Settings, SettingsParser, WrongSetting
 NAME = "check-config"
 MASK = "***"
 
+NONE = "none"
+"""What flags that can be turned off call that."""
+
 _SECRET_ENDINGS = ("secret", "password", "ticket", "tickets", "token", "tokens")
 _PASSWORD = re.compile(r"((?:^|&)password=)[^&]*", re.IGNORECASE)
 _NOT_SHOWN = frozenset({"config", "help", "version"})
@@ -67,11 +70,14 @@ def lines_of(parser: argparse.ArgumentParser, settings: Settings) -> list[str]:
         if not long or long[0] in _NOT_SHOWN:
             continue
         value, origin = getattr(settings.values, action.dest), settings.origins[action.dest]
-        lines.append(f"# {long[0]} =" if value is None else f"{long[0]} = {_toml(long[0], value)}  # {origin}")
+        empty = value is None and origin == "default"
+        lines.append(f"# {long[0]} =" if empty else f"{long[0]} = {_toml(long[0], value)}  # {origin}")
     return lines
 
 
 def _toml(name: str, value: Any) -> str:
+    if value is None:
+        return json.dumps(NONE)
     if isinstance(value, (bool, int, float)):
         return json.dumps(value)
     if isinstance(value, tuple) and [type(part) for part in value] == [str, int]:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from relay.cli import main, parse_arguments
 from relay.config import RateLimit, RelayConfig
-from relay.settings import CONFIG_BYTES_MAX, WrongSetting
+from relay.settings import CONFIG_BYTES_MAX, SettingsParser, WrongSetting, add_config_flag, read_settings
 
 
 @pytest.fixture
@@ -58,6 +58,21 @@ def test_a_flag_wins(file: Path) -> None:
     assert config.rate_limit == RateLimit(6, 7)
     assert (config.registry, config.substrate) == ("none", ())
     assert parse(file, 'registry = "none"', "-s", "wss://a").substrate == ("wss://a",)
+
+
+def test_what_is_turned_off_was_said(file: Path) -> None:
+    """A flag whose value is `None` wins over a file that has one, and so does a file over a default."""
+    parser = SettingsParser()
+    add_config_flag(parser)
+    parser.add_argument("--most", type=lambda text: None if text == "none" else int(text), default=7)
+    file.write_text('most = "none"')
+    words = ["--config", str(file)]
+    assert (read_settings(parser, words).values.most, read_settings(parser, words).origins["most"]) == (None, "file")
+    file.write_text("most = 5")
+    assert read_settings(parser, words).values.most == 5
+    settings = read_settings(parser, [*words, "--most", "none"])
+    assert (settings.values.most, settings.origins["most"]) == (None, "flag")
+    assert read_settings(parser, []).values.most == 7
 
 
 @pytest.mark.parametrize(
