@@ -1,9 +1,9 @@
 """Taking over a changed configuration while the relay runs.
 
 Old and new values are compared field by field. Whoever can take a new value over says so with `on_change`, or with
-`on_changes` if several only make sense together; a field that nobody takes needs a restart, and the log says which. Fields that are dataclasses are gone into, unless somebody takes
-them whole; their parts are named `outer.inner`. Files whose content changes while their name does not, such as
-certificates, are read again with `on_reload`.
+`on_changes` if several only make sense together; a field that nobody takes needs a restart, and the log says which.
+Fields that are dataclasses are gone into, unless somebody takes them whole; their parts are named `outer.inner`. Files
+whose content changes while their name does not, such as certificates, are read again with `on_reload`.
 
 This module refuses to know any field, and where the values come from.
 """
