@@ -27,13 +27,15 @@ def probe_of(bed: TestBed, identity: ProbeIdentity | None = None) -> Probe:
 
 async def test_it_comes_through_and_leaves_nothing(bed: TestBed) -> None:
     """Stored, delivered, confirmed, deleted; twice in a row; and neither session is worth a line at info."""
-    probe = probe_of(bed)
+    probe, metrics = probe_of(bed), bed.app.metrics
+    times = sum(metrics.written.counts), sum(metrics.confirmed.counts)
     for count in (1, 2):
         before = bed.app.metrics.confirmations
         assert await probe() > 0
         await until(lambda before=before: bed.app.metrics.confirmations == before + 1)  # type: ignore[misc]
         await bed.app.mailboxes.idle()
         assert await bed.waiting(str(bed.app._probe_identity.owner)) == [], count
+    assert (sum(metrics.written.counts), sum(metrics.confirmed.counts)) == (times[0] + 2, times[1] + 2)
 
 
 async def test_readyz_tells(bed: TestBed) -> None:
