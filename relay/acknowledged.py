@@ -55,6 +55,7 @@ class AcknowledgedConnection(SignedIn):
             self._metrics,
             self._frames.wake.set,
             patience_s=self._common.direct_s_max,
+            now_s=self._exchange.now_s,
         )
         self._heard = False
 

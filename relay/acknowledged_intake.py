@@ -65,8 +65,15 @@ class AcknowledgedIntake(Routing[int]):
         """Take what one frame held: numbers and bytes."""
         now_s = self._exchange.now_s()
         now = int(now_s)
-        plain = self._exchange.limiter is None and not _LOG.isEnabledFor(logging.DEBUG)
+        limiter = self._exchange.limiter
+        allowance = self._allowance
+        if allowance is not None and allowance.take_all(len(envelopes), sum(len(data) for _, data in envelopes), now_s):
+            allowance = None  # all is paid for
+        plain = (limiter is None or limiter.unlimited) and not _LOG.isEnabledFor(logging.DEBUG)
         for number, data in envelopes:
+            if allowance is not None and (too_fast := allowance.take(len(data), now_s)):
+                self._refuse_unread(too_fast, number)
+                continue
             if len(data) > self._message_bytes_max:
                 self._refuse_unread(too_large(self._message_bytes_max), number)
                 continue

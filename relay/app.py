@@ -10,7 +10,7 @@ import logging
 import secrets
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from typing import Any, Self
 
@@ -19,9 +19,13 @@ from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
+from relay.admin import add_admin_routes
+from relay.admission import Admission, AdmissionFileBad, read_admission
+from relay.certificates import CertificateBad, Certificates
 from relay.config import REGISTRY_HOSTED, REGISTRY_NONE, RelayConfig, default_domains
 from relay.delivery import Delivery
 from relay.dropping import Dropping
+from relay.entrance import Entrance
 from relay.exchange import Exchange
 from relay.expiring import ExpiringMailboxes, Expiry, Sieve
 from relay.federation.inbound_opening import open_gate, open_identity
@@ -35,19 +39,28 @@ from relay.federation.signature import sign_post
 from relay.identity import RelayIdentity
 from relay.janitor import Janitor
 from relay.lease import Lease
+from relay.limit_reload import rates_of, reload_limits
 from relay.limits import WINDOW_S, RateLimiter
 from relay.listening import address_of, listen, local_address_of, raise_open_files
 from relay.lookup import NoTwins
 from relay.mailboxes import Limit, Mailboxes, MailboxFailed
 from relay.metrics import Metrics
+from relay.occupancy import Occupancy
+from relay.probe import Probe, ProbeIdentity, ProbeLookup
+from relay.readiness import Readiness
 from relay.redis_mailboxes import RedisMailboxes
 from relay.registry_api import add_registry_routes
 from relay.registry_store import RegistryStore
-from relay.server import Server
+from relay.reload import Reloads
+from relay.server import Server, prepare
+from relay.session_log import SessionLog
 from relay.sessions import Sessions
 from relay.tasks import end as end_tasks
 from relay.telling import Telling
+from relay.twin_rates import TwinRates
 from relay.upkeep import Upkeep
+from relay.visitors import Visitors
+from relay.watched_files import WatchedFiles
 from rmb_peer import __version__
 from rmb_peer.embedded.valkey import EmbeddedServerFailed, EmbeddedValkey
 from rmb_peer.logs import event, get_logger
@@ -70,9 +83,6 @@ seconds, and half of what a link waits for an answer (spec rmb 5.7) is left for 
 STORE_CONNECT_S = 2.0
 """A guess; the store is close by."""
 
-DRAIN_S_MAX = 8.0
-"""How long stopping waits for sessions: a last pong, a closing handshake, look-ups. A guess."""
-
 REQUESTS_S_MAX = 2.0
 """How long stopping waits for requests that are being answered; a guess."""
 
@@ -94,10 +104,13 @@ class RelayApp:
         address: `host:port` that it listens on.
         url: where a client on this machine connects, `ws://host:port`.
         metrics: its counters.
+        reloads: who takes a changed configuration over.
+        admin_address: `host:port` of metrics and health, if that is another one.
         mailboxes: its store, once it has started.
         telling: tells requesters what was dropped, once it has started.
         identity: its key, once it has started.
         federation: its way to other relays, once it has started; `None` for none.
+        readiness: what `/readyz` says, once it has started.
     """
 
     def __init__(
@@ -106,6 +119,7 @@ class RelayApp:
         *,
         lookup: TwinLookup | None = None,
         now_s: Callable[[], float] = time.time,
+        probe_seed: bytes | None = None,
     ) -> None:
         """Prepare; nothing happens before it is entered.
 
@@ -113,7 +127,12 @@ class RelayApp:
             config: what the operator decided.
             lookup: answers who is twin N, instead of what `config.registry` says.
             now_s: tells Unix seconds.
+            probe_seed: 32 bytes that all processes on one port share, see `ProbeIdentity`.
         """
+        self.reloads = Reloads(config)
+        self._probe_identity = ProbeIdentity(probe_seed)
+        self._sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
+        self.admin_address = ""
         self._config = config
         self._lookup = lookup
         self._now_s = now_s
@@ -127,6 +146,8 @@ class RelayApp:
         self._janitor: Janitor | None = None
         self.identity: RelayIdentity
         self.federation: Federation | None = None
+        self.readiness: Readiness
+        self._watched: list[WatchedFiles] = []
 
     async def __aenter__(self) -> Self:
         """Start.
@@ -147,9 +168,11 @@ class RelayApp:
 
     async def _start(self, stack: AsyncExitStack) -> None:
         config = self._config
+        admission, certificates = self._read_admission(), self._read_certificates()
         raise_open_files()
-        listener = self._listen()
+        listener = self._listen(config.listen_host, config.listen_port)
         stack.callback(listener.close)
+        self.url = f"ws://{local_address_of(listener)}"
         port = listener.getsockname()[1]
         domains = frozenset(normalize_relay(name) for name in config.domains) or default_domains(port)
         tasks = await stack.enter_async_context(asyncio.TaskGroup())
@@ -157,9 +180,8 @@ class RelayApp:
         self.mailboxes = stored = await self._open_mailboxes(stack, tasks, store_url)
         app = web.Application(client_max_size=config.message_bytes_max)
         lookup = self._lookup or await self._open_lookup(stack, tasks, store_url, app, domains)
-        sessions = Sessions(config.sessions_max)
+        sessions = Sessions(config.sessions_max, config.limits.sessions_per_twin)
         self.metrics.sessions = lambda: len(sessions)
-        limit = config.rate_limit
         delivery = Delivery(stored, sessions, self.metrics, entries_max=config.retention.count)
         self.telling = Telling(delivery, lookup, domains, self.metrics, self._now_s)
         stack.push_async_callback(self.telling.close)
@@ -173,15 +195,23 @@ class RelayApp:
             client, config.inbound, config.federation, domains=domains, metrics=self.metrics, now_s=self._now_s
         )
         gate = await stack.enter_async_context(inbound)
+        absent_twins_max = 2 * config.sessions_max  # spec rmb 6.9
+        limiter = RateLimiter.of(config.rate_limit, absent_twins_max)
+        self.reloads.on_change("rate_limit", limiter.change)
+        rates = TwinRates(rates_of(config), absent_twins_max)
+        occupancy: Occupancy[str] = Occupancy(config.limits.connections_per_address)
         exchange = Exchange(
             delivery=delivery,
             lookup=lookup,
             domains=domains,
-            limiter=RateLimiter(limit.frames, limit.bytes, 2 * config.sessions_max) if limit else None,
+            limiter=limiter,
             metrics=self.metrics,
             now_s=self._now_s,
             federation=self.federation,
+            rates=rates,
         )
+        session_log = SessionLog(lambda: len(sessions))
+        stack.callback(session_log.end)
         server = Server(
             exchange,
             sessions,
@@ -191,15 +221,89 @@ class RelayApp:
             message_bytes_max=config.message_bytes_max,
             direct_s_max=config.direct_s_max,
             well_known=self._well_known(domains, identity, own_name),
+            admits=ProbeLookup(lookup, self._probe_identity),
+            session_log=session_log,
+            admission=admission,
+            body_s=config.limits.body_s,
         )
         server.add_to(app)
-        await self._serve(stack, app, server, listener)
+        reload_limits(
+            self.reloads,
+            rates=rates,
+            sessions=sessions,
+            occupancy=occupancy,
+            server=server,
+            certificates=certificates,
+        )
+        self._watch_files(stack, tasks, server, certificates)
+        if certificates is not None:
+            self.url = f"wss://{local_address_of(listener)}"
+        probe = Probe(self._probe_identity, self.url, now_s=self._now_s, clock=time.monotonic)
+        self.readiness = readiness = Readiness(probe, time.monotonic)
+        await self._serve_admin(stack, app, readiness)
+        await self._serve(stack, app, server, listener, certificates, occupancy)
+        stack.push_async_callback(self._give_notice, readiness)
         self.address = address_of(listener)
-        self.url = f"ws://{local_address_of(listener)}"
-        event(_LOG, logging.INFO, "listening", address=self.address, domains=sorted(domains))
+        others = {"admin": self.admin_address} if self.admin_address else {}
+        event(_LOG, logging.INFO, "listening", address=self.address, domains=sorted(domains), **others)
 
-    def _listen(self) -> socket.socket:
-        host, port = self._config.listen_host, self._config.listen_port
+    async def _give_notice(self, readiness: Readiness) -> None:
+        """Let load balancers look away, while everything goes on."""
+        readiness.stopping()
+        await self._sleep(self.reloads.config.operating.drain_notice_s)
+
+    async def _drain(self, server: Server) -> None:
+        await server.drain(self.reloads.config.operating.drain_s)
+
+    async def _serve_admin(self, stack: AsyncExitStack, app: web.Application, readiness: Readiness) -> None:
+        """Offer metrics and health. A port of their own outlives the drain, so that it can be watched."""
+        for name in ("drain_s", "drain_notice_s"):
+            self.reloads.on_change(f"operating.{name}", lambda _: None)  # looked up when they are needed
+        operating = self._config.operating
+        if operating.admin_host is None:
+            add_admin_routes(app, self.metrics, self.mailboxes, readiness)
+            return
+        admin = web.Application()
+        admin.on_response_prepare.append(prepare)
+        add_admin_routes(admin, self.metrics, self.mailboxes, readiness)
+        listener = self._listen(operating.admin_host, operating.admin_port)
+        stack.callback(listener.close)
+        self.admin_address = address_of(listener)
+        await web.SockSite(await self._runner(stack, admin), listener).start()
+
+    def _read_admission(self) -> Admission:
+        limits = self._config.limits
+        try:
+            return read_admission(limits.admission, limits.admit, limits.admit_file, limits.ticket_file)
+        except AdmissionFileBad as error:
+            raise StartFailed(str(error)) from None
+
+    def _read_certificates(self) -> Certificates | None:
+        limits = self._config.limits
+        try:
+            return Certificates(limits.tls_certificate, limits.tls_key) if limits.tls_certificate else None
+        except CertificateBad as error:
+            raise StartFailed(f"--tls-cert: {error}") from None
+
+    def _watch_files(
+        self, stack: AsyncExitStack, tasks: asyncio.TaskGroup, server: Server, certificates: Certificates | None
+    ) -> None:
+        limits = self._config.limits
+        loop = asyncio.get_running_loop()
+
+        def read_again() -> None:
+            now = self.reloads.config.limits
+            admission = read_admission(now.admission, now.admit, now.admit_file, now.ticket_file)
+            loop.call_soon_threadsafe(server.admit, admission)
+
+        lists = [path for path in (limits.admit_file, limits.ticket_file) if path is not None]
+        self._watched = [WatchedFiles("who may sign in", lists, read_again)] if lists else []
+        if certificates is not None:
+            self._watched.append(WatchedFiles("certificate", certificates.files, certificates.reload))
+        watching = [tasks.create_task(files.run()) for files in self._watched]
+        stack.push_async_callback(end_tasks, watching)
+
+    def _listen(self, host: str, port: int) -> socket.socket:
         try:
             return listen(host, port)
         except OSError as error:
@@ -373,6 +477,7 @@ class RelayApp:
                 "message_bytes_max": self._config.message_bytes_max,
                 "rate": rate,
                 "sessions_max": self._config.sessions_max,
+                **self._config.limits.told(),
             },
             "retention": self._config.retention.well_known(),
             "registry": self._offered_registry(),
@@ -393,8 +498,24 @@ class RelayApp:
         return self._config.registry if self._config.registry.startswith(("http://", "https://")) else None
 
     async def _serve(
-        self, stack: AsyncExitStack, app: web.Application, server: Server, listener: socket.socket
+        self,
+        stack: AsyncExitStack,
+        app: web.Application,
+        server: Server,
+        listener: socket.socket,
+        certificates: Certificates | None,
+        occupancy: Occupancy[str],
     ) -> None:
+        limits = self._config.limits
+        Visitors(limits, self.metrics, occupancy).add_to(app)
+        runner = await self._runner(stack, app)
+        stack.push_async_callback(self._drain, server)
+        assert runner.server is not None
+        entrance = Entrance(runner.server, limits, self.metrics, occupancy=occupancy, certificates=certificates)
+        await entrance.open(listener)
+        stack.push_async_callback(entrance.close)
+
+    async def _runner(self, stack: AsyncExitStack, app: web.Application) -> web.AppRunner:
         runner = web.AppRunner(
             app,
             access_log=None,
@@ -404,10 +525,7 @@ class RelayApp:
         )
         await runner.setup()
         stack.push_async_callback(runner.cleanup)
-        stack.push_async_callback(server.drain, DRAIN_S_MAX)
-        site = web.SockSite(runner, listener)
-        await site.start()
-        stack.push_async_callback(site.stop)
+        return runner
 
 
 def _connect(url: str, retry: Retry | None = None) -> Redis:

@@ -3,9 +3,9 @@
 Ids are a shared good, so that one visitor must not take them all. This module refuses to know HTTP and the clock.
 """
 
-import ipaddress
 from dataclasses import dataclass
 
+from relay.client_address import site_of
 from rmb_peer.registry.lru import Lru
 
 CLAIMS_PER_MINUTE = 10.0
@@ -13,8 +13,6 @@ CLAIMS_PER_MINUTE = 10.0
 
 ADDRESSES_MAX = 10_000
 """Addresses remembered; the one heard of longest ago is forgotten first, and starts anew with a full bucket."""
-
-_IPV6_SITE_BITS = 64  # one subscriber commonly holds all addresses of a /64 (RFC 6177)
 
 
 @dataclass(slots=True)
@@ -41,7 +39,7 @@ class ClaimLimit:
         Returns:
             0 when the claim is allowed, else the seconds after which the next one is.
         """
-        key = _site(address)
+        key = site_of(address)
         bucket = self._buckets.get(key) or _Bucket(self._per_minute, now)
         bucket.tokens = min(self._per_minute, bucket.tokens + (now - bucket.at) * self._per_minute / 60)
         bucket.at = now
@@ -50,13 +48,3 @@ class ClaimLimit:
             return (1 - bucket.tokens) * 60 / self._per_minute
         bucket.tokens -= 1
         return 0.0
-
-
-def _site(address: str) -> str:
-    try:
-        ip = ipaddress.ip_address(address.partition("%")[0])
-    except ValueError:
-        return address
-    if isinstance(ip, ipaddress.IPv6Address):
-        return str(ip.ipv4_mapped or ipaddress.ip_network((ip, _IPV6_SITE_BITS), strict=False))
-    return str(ip)

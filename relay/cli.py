@@ -1,14 +1,14 @@
-"""The command `rmb-relay`: flags into a `RelayConfig`, then run until told to stop."""
+"""The command `rmb-relay`: finds a subcommand, or turns flags into a `RelayConfig` and runs until told to stop."""
 
 import argparse
 import asyncio
-import signal
 import sys
 from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from relay.commands import COMMANDS, module_of
 from relay.config import (
     LISTEN_PORT,
     REGISTRY_HOSTED,
@@ -18,11 +18,14 @@ from relay.config import (
     RateLimit,
     RelayConfig,
 )
-from relay.federation.commands import main as federation_main
 from relay.federation.inbound_settings import add_inbound_flags, inbound_settings
 from relay.federation.settings import add_federation_flags, federation_settings
+from relay.limit_settings import add_limit_flags, read_limit_flags
 from relay.listening import parse_address
+from relay.operating import add_operating_flags, operating_of
 from relay.retention import add_retention_flags, retention_of
+from relay.settings import Settings, SettingsParser, add_config_flag, read_settings
+from relay.signals import watch_signals
 from rmb_peer import __version__
 from rmb_peer.logs import setup_logging
 from rmb_peer.protocol.envelope import MESSAGE_BYTES_MAX
@@ -51,22 +54,25 @@ examples:
   rmb-relay federation list
       what waits for other relays; see rmb-relay federation --help
 
-TLS is the task of a web server in front, such as Caddy or nginx. SIGTERM and Ctrl-C stop the relay in order: clients
-are told to go elsewhere, and what waits for them is kept."""
+  rmb-relay -m relay.example.org --listen [::]:443 --tls-cert fullchain.pem --tls-key privkey.pem
+      without a web server in front; renewed certificates are taken into use by themselves
+
+SIGTERM and Ctrl-C stop the relay in order: clients are told to go elsewhere, and what waits for them is kept; a second
+one stops it at once. SIGHUP reads the configuration file again."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the relay.
+    """Run a subcommand, if the first word is one, or else the relay.
 
     Args:
         argv: arguments without the program name; those of the process by default.
 
     Returns:
-        0 after an orderly stop, 1 if it cannot start, 2 for wrong arguments.
+        0 after an orderly stop, 1 if it cannot start, 2 for wrong arguments; and what a subcommand documents.
     """
     words = sys.argv[1:] if argv is None else list(argv)
-    if words[:1] == ["federation"]:
-        return federation_main(words[1:])
+    if words and words[0] in COMMANDS:
+        return _subcommand(words[0], words[1:])
     try:
         config = parse_arguments(words)
     except SystemExit as ended:  # argparse has said why
@@ -74,21 +80,52 @@ def main(argv: Sequence[str] | None = None) -> int:
     setup_logging(config.debug, config.log_format)
     try:
         with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-            runner.run(_run(config))
+            runner.run(_run(config, words))
     except LocalError as error:
         sys.stderr.write(f"rmb-relay: {error}\n")
         return 1
     return 0
 
 
-def parse_arguments(argv: Sequence[str] | None) -> RelayConfig:
-    """Flags into a configuration.
+def _subcommand(name: str, argv: list[str]) -> int:
+    try:
+        return int(import_module(f"relay.commands.{module_of(name)}").main(argv))
+    except SystemExit as ended:  # argparse has said why
+        return int(ended.code or 0)
+    except KeyboardInterrupt:
+        return 130  # 128 + SIGINT, as shells expect
+    except BrokenPipeError:
+        sys.stderr.close()  # the reader of our output has gone; nothing can be told to it
+        return 141  # 128 + SIGPIPE
+
+
+def settings_of(parser: SettingsParser, argv: Sequence[str] | None) -> Settings:
+    """Flags, and the file that `--config` names; see `read_settings`."""
+    return read_settings(parser, argv, either_or=[("substrate", "registry")])
+
+
+def parse_arguments(argv: Sequence[str] | None, *, raises: bool = False) -> RelayConfig:
+    """Flags, and the file that `--config` names, into a configuration.
+
+    Args:
+        argv: arguments without the program name; those of the process by default.
+        raises: say what is wrong by an exception instead of ending the program.
 
     Raises:
         SystemExit: wrong arguments (2), help or version (0).
+        WrongSetting: wrong arguments, if `raises`.
     """
     parser = build_parser()
-    flags = parser.parse_args(argv)
+    parser.raises = raises
+    return config_of(parser, settings_of(parser, argv).values)
+
+
+def config_of(parser: SettingsParser, flags: argparse.Namespace) -> RelayConfig:
+    """What the parser has read, as a configuration.
+
+    Raises:
+        SystemExit, WrongSetting: values that do not go together; see `parse_arguments`.
+    """
     workers, users, frames_and_bytes = flags.workers, flags.user_per_worker, flags.limit
     host, port = flags.listen
     if flags.substrate and flags.registry is not None:
@@ -101,6 +138,7 @@ def parse_arguments(argv: Sequence[str] | None) -> RelayConfig:
         listen_host=host,
         listen_port=port,
         rate_limit=RateLimit(*frames_and_bytes) if frames_and_bytes else None,
+        limits=read_limit_flags(parser, flags),
         registry=flags.registry or REGISTRY_HOSTED,
         substrate=tuple(dict.fromkeys(flags.substrate or ())),
         catchup_blocks_max=flags.catchup_threshold,
@@ -108,19 +146,26 @@ def parse_arguments(argv: Sequence[str] | None) -> RelayConfig:
         retention=retention_of(flags),
         federation=federation_settings(flags),
         inbound=inbound_settings(flags),
+        operating=operating_of(flags),
         log_format=flags.log_format,
         debug=flags.debug,
     )
 
 
-async def _run(config: RelayConfig) -> None:
+async def _run(config: RelayConfig, words: Sequence[str]) -> None:
     from relay.app import RelayApp
 
     stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, stop.set)
-    async with RelayApp(config):
+    relay = RelayApp(config)
+    reloads = relay.reloads
+    reloads.on_change("debug", lambda debug: setup_logging(debug, reloads.config.log_format))
+    reloads.on_change("log_format", lambda log_format: setup_logging(reloads.config.debug, log_format))
+
+    def reload() -> None:
+        reloads.reload(lambda: parse_arguments(words, raises=True))
+
+    watch_signals(stop.set, reload)
+    async with relay:
         await stop.wait()
 
 
@@ -132,14 +177,15 @@ def _loop_factory() -> Any:
         return None
 
 
-def build_parser() -> argparse.ArgumentParser:
+def build_parser() -> SettingsParser:
     """The flags of the relay (spec rmb 8.2, and ours)."""
-    parser = argparse.ArgumentParser(
+    parser = SettingsParser(
         prog="rmb-relay",
         description="Carries messages between rmb gateways, and keeps them for gateways that are away.",
-        epilog=_EXAMPLES,
+        epilog=f"{_EXAMPLES}\n\n{_subcommands()}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    add_config_flag(parser)
     add = parser.add_argument
     add(
         "-m",
@@ -184,7 +230,8 @@ def build_parser() -> argparse.ArgumentParser:
         nargs=2,
         type=_positive,
         metavar=("COUNT", "SIZE"),
-        help="most messages, and most bytes, that a twin may send per minute (default: no limit)",
+        help="most messages, and most bytes, that a twin may send per minute, as other relays count them (default: no "
+        "limit; see --rate-messages)",
     )
     add(
         "--message-bytes-max",
@@ -230,15 +277,22 @@ def build_parser() -> argparse.ArgumentParser:
     add_retention_flags(parser, _positive)
     add_federation_flags(parser)
     add_inbound_flags(parser)
+    add_operating_flags(parser)
     add(
         "--log-format",
         choices=("auto", "json", "text"),
         default="auto",
         help="auto is text on a terminal, else one JSON object per line (default: %(default)s)",
     )
+    add_limit_flags(parser)
     add("-d", "--debug", action="count", default=0, help="a line per step of each message; twice shows more")
     add("-V", "--version", action="version", version=f"rmb-relay {__version__}")
     return parser
+
+
+def _subcommands() -> str:
+    lines = [f"  rmb-relay {name:14}{text}" for name, text in COMMANDS.items()]
+    return "\n".join(["subcommands, each with a --help of its own:", *lines])
 
 
 def _checked(kind: str, check: Any) -> Any:

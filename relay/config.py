@@ -6,7 +6,9 @@ from pathlib import Path
 
 from relay.federation.inbound_settings import InboundSettings
 from relay.federation.settings import FederationSettings
+from relay.limit_settings import LimitSettings
 from relay.mailboxes import APPEND_S_MAX
+from relay.operating import Operating
 from relay.retention import Retention
 from rmb_peer.logs import LogFormat
 from rmb_peer.protocol.envelope import MESSAGE_BYTES_MAX
@@ -54,6 +56,7 @@ class RelayConfig:
         sessions_max: sessions connected at once; 500 workers of 1000 users (spec rmb 8.2).
         listen_host, listen_port: where to listen; port 0 picks a free one.
         rate_limit: `None` means none, as in other relays.
+        limits: every other limit that concerns strangers, admission, TLS and proxies.
         registry: "hosted", "none", or the URL of a registry.
         substrate: nodes of tfchain, preferred first; when there are any, they are the registry.
         catchup_blocks_max: missed blocks of the chain that are asked for one by one (spec rmb 7.5).
@@ -65,6 +68,7 @@ class RelayConfig:
         inbound: which relays may post here, and by which key they recognise us.
         rhythm: pings; the times of other implementations (spec rmb 5.7).
         retention: how long, and how much, is kept for those who are away.
+        operating: stopping, and looking in from outside.
         log_format: see `rmb_peer.logs`.
         debug: 0 information, 1 debug, 2 trace.
     """
@@ -76,6 +80,7 @@ class RelayConfig:
     listen_host: str = LISTEN_HOST
     listen_port: int = LISTEN_PORT
     rate_limit: RateLimit | None = None
+    limits: LimitSettings = field(default_factory=LimitSettings)
     registry: str = REGISTRY_HOSTED
     substrate: tuple[str, ...] = ()
     catchup_blocks_max: int = CATCHUP_BLOCKS_MAX
@@ -86,6 +91,7 @@ class RelayConfig:
     inbound: InboundSettings = field(default_factory=InboundSettings)
     rhythm: Rhythm = field(default_factory=Rhythm)
     retention: Retention = field(default_factory=Retention)
+    operating: Operating = field(default_factory=Operating)
     log_format: LogFormat = "auto"
     debug: int = 0
 

@@ -135,7 +135,10 @@ class Connection(SignedIn):
     def _on_pong(self, payload: bytes) -> None:
         confirmed = self._heartbeat.pong(payload)
         if confirmed:
-            self._exchange.metrics.confirmations += len(confirmed)
+            metrics, now_ms = self._exchange.metrics, int(self._exchange.now_s() * 1000)
+            metrics.confirmations += len(confirmed)
+            for entry_id in confirmed:
+                metrics.confirmed.add(now_ms - entry_id[0])
             deleted = self._mailboxes.delete(self._owner, confirmed)
             deleted.add_done_callback(lambda _: self._feed.forget(confirmed))
         self._ponged.set()
@@ -144,6 +147,7 @@ class Connection(SignedIn):
     # --- writing ------------------------------------------------------------------------------------------------------
 
     async def _write(self) -> None:
+        written, now_s = self._exchange.metrics.written, self._exchange.now_s
         while True:
             while self._heartbeat.unconfirmed >= UNCONFIRMED_MAX:
                 self._ponged.clear()
@@ -154,6 +158,7 @@ class Connection(SignedIn):
                 if not await self._send(entry.data):
                     return
                 self._heartbeat.wrote(entry.id)
+                written.add(int(now_s() * 1000) - entry.id[0])
                 if _LOG.isEnabledFor(logging.DEBUG):
                     stream_id = f"{entry.id[0]}-{entry.id[1]}"
                     event(_LOG, logging.DEBUG, "written", id=stream_id, destination=printable(self._owner))

@@ -7,6 +7,7 @@ from relay.delivery import Delivery
 from relay.federation.outbound import Federation
 from relay.limits import RateLimiter
 from relay.metrics import Metrics
+from relay.twin_rates import TwinRates
 from rmb_peer.registry.lookup import TwinLookup
 
 
@@ -22,6 +23,7 @@ class Exchange:
         metrics: counts.
         now_s: Unix seconds.
         federation: the way to other relays; `None` for none.
+        rates: how fast twins may send, if that is limited.
     """
 
     delivery: Delivery
@@ -31,3 +33,4 @@ class Exchange:
     metrics: Metrics
     now_s: Callable[[], float]
     federation: Federation | None = None
+    rates: TwinRates | None = None

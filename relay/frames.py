@@ -39,8 +39,12 @@ class Intake(Protocol):
         """Whether `room` would not wait."""
         ...
 
-    async def room(self) -> None:
-        """Wait while more is held than may be."""
+    async def room(self, held_since_s: float | None = None) -> None:
+        """Wait while more is held than may be.
+
+        Args:
+            held_since_s: since when what comes next has been waiting, by the event loop's clock.
+        """
         ...
 
     def take(self, envelopes: list[tuple[int, bytes]]) -> None:
@@ -71,8 +75,8 @@ class Frames(Generic[Entry]):
         self._settle_on_link = link.settle
         self._metrics = metrics
         self._send = send
-        self._inbox: list[list[tuple[int, bytes]]] = []
-        """Frames whose envelopes wait; bounded by the window."""
+        self._inbox: list[tuple[float, list[tuple[int, bytes]]]] = []
+        """Frames whose envelopes wait, and since when; bounded by the window."""
         self._inbox_filled = Bell()
         self._working = False
         self._quiet = Bell()
@@ -113,7 +117,7 @@ class Frames(Generic[Entry]):
             help_out: runs the worker until the connection ends; called once, when it is needed first.
         """
         if self._inbox or not intake.has_room:
-            self._inbox.append(envelopes)
+            self._inbox.append((asyncio.get_running_loop().time(), envelopes))
             self._inbox_filled.set()
             if not self._working:
                 self._working = True
@@ -127,8 +131,8 @@ class Frames(Generic[Entry]):
             await self._inbox_filled.wait()
             self._inbox_filled.clear()
             while self._inbox:
-                await intake.room()
-                intake.take(self._inbox.pop(0))
+                await intake.room(self._inbox[0][0])
+                intake.take(self._inbox.pop(0)[1])
                 await asyncio.sleep(0)
 
     async def write(self, pump: Callable[[], None] | None = None) -> None:

@@ -14,6 +14,7 @@ Nothing here waits. This module refuses to know sockets, and why an envelope goe
 """
 
 import asyncio
+import time
 from collections.abc import Callable
 from typing import Protocol
 
@@ -53,12 +54,13 @@ class Parcel:
         lifetime_s: for its mailbox, if it has to be stored.
         sender, number: who wants to hear how it ended, and under which number.
         tick: when it came, as its handover counts time.
+        came_s: when it came, as the event loop counts time.
         entry: where it is stored, if it is.
         told: whether the sender has heard how it ended.
         ended: whether the client has settled it.
     """
 
-    __slots__ = ("data", "ended", "entry", "lifetime_s", "number", "sender", "tick", "told")
+    __slots__ = ("came_s", "data", "ended", "entry", "lifetime_s", "number", "sender", "tick", "told")
 
     def __init__(self, data: bytes, lifetime_s: int, sender: Sender, number: int) -> None:
         """Begin untold."""
@@ -67,6 +69,7 @@ class Parcel:
         self.sender = sender
         self.number = number
         self.tick = 0
+        self.came_s = 0.0
         self.entry: EntryId | None = None
         self.told = False
         self.ended = False
@@ -105,6 +108,7 @@ class Handover:
         wake: Callable[[], None],
         *,
         patience_s: float,
+        now_s: Callable[[], float] = time.time,
     ) -> None:
         """Start empty.
 
@@ -116,6 +120,7 @@ class Handover:
             metrics: counts.
             wake: something was put on the link.
             patience_s: for how long at most a parcel is in memory alone.
+            now_s: Unix seconds, which entries are numbered by.
         """
         self._owner = owner
         self._outgoing = link.outgoing
@@ -124,6 +129,7 @@ class Handover:
         self._metrics = metrics
         self._wake = wake
         self._tick_s = patience_s / 2
+        self._now_s = now_s
         self._loop = asyncio.get_running_loop()
         self._tick = 0
         self._timer: asyncio.TimerHandle | None = None
@@ -161,6 +167,7 @@ class Handover:
             outgoing.put(parcel, data)
             metrics.message_tx += 1
             metrics.message_tx_bytes += size_bytes
+            metrics.written.counts[0] += 1  # at once; the call would cost more than the rest
         elif not self._waiting or (
             len(self._waiting) < WAITING_MAX and self._waiting_bytes + size_bytes <= WAITING_BYTES_MAX
         ):
@@ -169,6 +176,7 @@ class Handover:
         else:
             return False
         parcel.tick = self._tick
+        parcel.came_s = self._loop.time()
         self._held[parcel] = None
         metrics.direct += 1
         if self._timer is None:
@@ -199,21 +207,25 @@ class Handover:
             parcel = self._waiting.pop(0)
             self._waiting_bytes -= len(parcel.data)
             self._put(parcel, parcel.data)
+            self._metrics.written.add(int((self._loop.time() - parcel.came_s) * 1000))
         if self._waiting or not self._entries:
             return
         while self._entries and link.has_room(len(self._entries[0].data)):
             entry = self._entries.pop(0)
             self._put(entry.id, entry.data)
+            self._metrics.written.add(int(self._now_s() * 1000) - entry.id[0])
         if not self._entries:
             self.entries_gone.set()
 
     def settled(self, entries: list[tuple[OnLink, Outcome]]) -> None:
         """The client has settled these, in whichever way: for a client there is only one (protocol/link, rule 5)."""
         ids: list[EntryId] = []
-        held = self._held
+        held, add = self._held, self._metrics.confirmed.add
+        now_s, now_ms = self._loop.time(), int(self._now_s() * 1000)
         for entry, _ in entries:
             if isinstance(entry, Parcel):
                 entry.ended = True
+                add(int((now_s - entry.came_s) * 1000))
                 held.pop(entry, None)
                 if entry.entry is not None:
                     ids.append(entry.entry)
@@ -222,6 +234,7 @@ class Handover:
                     entry.sender.settle(entry.number, IS_AT_PEER)
             elif entry is not None:
                 ids.append(entry)
+                add(now_ms - entry[0])
         if ids:
             self._metrics.confirmations += len(ids)
             self._delete(ids)

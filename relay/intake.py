@@ -54,7 +54,11 @@ class Intake(Routing[int]):
         """
         envelope = parse_envelope(data)
         self.frames += 1
-        self._take(envelope, data, self.frames, self._exchange.now_s())
+        now_s = self._exchange.now_s()
+        if self._allowance is not None and (too_fast := self._allowance.take(len(data), now_s)):
+            self._refuse(envelope, too_fast, self.frames)
+        else:
+            self._take(envelope, data, self.frames, now_s)
 
     def _pong(self, envelope: Envelope, ticket: int) -> None:
         self._reply(turn_ping(envelope).SerializeToString())  # to this session and nobody else (spec rmb 6.5)

@@ -5,12 +5,13 @@ names do not have; so the text of ours is written here, and only the process met
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
 from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
 
+from relay.histogram import Histogram
 from relay.mailboxes import Stored, Why
 from rmb_peer.protocol.link.endings import Ending
 
@@ -22,7 +23,7 @@ Eviction = Literal["closed", "back_pressure_timeout", "cancelled"]
 ListenerStage = Literal["decode", "cache_set"]
 """Where a block's events could not be used. The second never happens here: our cache is in memory."""
 
-_Family = tuple[str, str, str, list[tuple[str, int]]]
+_Family = tuple[str, str, str, Sequence[tuple[str, float]]]
 """Name, type, help, and samples as labels and value."""
 
 _WORKER = 'worker="0"'
@@ -46,6 +47,7 @@ class Metrics:
         message_tx, message_tx_bytes: envelopes written to connections.
         evictions: sessions that ended, by reason.
         refusals: envelopes and requests refused, by a short fixed reason.
+        slowed_s: how long clients were not read because their twins were too fast, together.
         signins: connections opened.
         append_failures: appends that the store did not do.
         confirmations: entries that a client is known to have read.
@@ -70,6 +72,8 @@ class Metrics:
         sessions: tells how many are connected.
         links: tells how many links other relays have to this one.
         federation: tells about other relays, see `relay.federation.metrics`.
+        written: how long envelopes took from here to being written to their receiver, mailbox included.
+        confirmed: the same until the receiver confirmed them.
     """
 
     message_rx: int = 0
@@ -78,6 +82,7 @@ class Metrics:
     message_tx_bytes: int = 0
     evictions: Counter[Eviction] = field(default_factory=Counter)
     refusals: Counter[str] = field(default_factory=Counter)
+    slowed_s: float = 0.0
     signins: int = 0
     append_failures: int = 0
     confirmations: int = 0
@@ -105,9 +110,11 @@ class Metrics:
     sessions: Callable[[], int] = _none
     links: Callable[[], int] = _none
     federation: Callable[[], Iterator[_Family]] = _no_families
+    written: Histogram = field(default_factory=Histogram)
+    confirmed: Histogram = field(default_factory=Histogram)
 
     def _families(self) -> Iterator[_Family]:
-        def counter(name: str, text: str, value: int) -> _Family:
+        def counter(name: str, text: str, value: float) -> _Family:
             return name, "counter", text, [("", value)]
 
         sessions = [(_WORKER, self.sessions())]
@@ -121,6 +128,7 @@ class Metrics:
         yield counter("relay_message_tx_bytes", "Their bytes.", self.message_tx_bytes)
         yield "relay_session_evictions_total", "counter", "Sessions that ended.", ended
         yield "relay_refusals_total", "counter", "Envelopes and requests refused.", refused
+        yield counter("relay_slowed_seconds_total", "Time that twins which were too fast waited.", self.slowed_s)
         yield counter("relay_signins_total", "Connections opened.", self.signins)
         yield counter("relay_append_failures_total", "Appends that the store did not do.", self.append_failures)
         yield counter("relay_confirmations_total", "Entries that a client is known to have read.", self.confirmations)
@@ -148,7 +156,7 @@ class Metrics:
         yield counter("relay_backed_up_total", "Those of them that were stored after all.", self.backed_up)
         yield from self.federation()
 
-    def _chain_families(self, counter: Callable[[str, str, int], _Family]) -> Iterator[_Family]:
+    def _chain_families(self, counter: Callable[[str, str, float], _Family]) -> Iterator[_Family]:
         name = "events_listener_"
         stages: tuple[ListenerStage, ...] = ("decode", "cache_set")
         errors = [(f'stage="{stage}"', self.chain_errors[stage]) for stage in stages]
@@ -166,6 +174,9 @@ class Metrics:
         for name, kind, text, samples in self._families():
             lines += [f"# HELP {name} {text}", f"# TYPE {name} {kind}"]
             lines += [f"{name}{{{labels}}} {value}" if labels else f"{name} {value}" for labels, value in samples]
+        name = "relay_delivery_seconds"
+        lines += [f"# HELP {name} From an envelope's arrival to its delivery.", f"# TYPE {name} histogram"]
+        lines += [*self.written.lines(name, 'stage="written"'), *self.confirmed.lines(name, 'stage="confirmed"')]
         return ("\n".join(lines) + "\n").encode() + generate_latest(_PROCESS)
 
 

@@ -61,10 +61,17 @@ class Routing(ABC, Generic[Ticket]):
         self._exchange = exchange
         self._delivery = exchange.delivery
         self._pause_s = 0.0
+        self._allowance = None if exchange.rates is None else exchange.rates[owner.twin]
+        self._slowed_since_s: float | None = None
         self._lanes: Lanes[tuple[Envelope, bytes, Address, Ticket]] = Lanes(exchange.lookup, self._on_lookup, spawn)
 
-    async def room(self) -> None:
-        """Wait while more of this client's envelopes are held than may be. Then read on."""
+    async def room(self, held_since_s: float | None = None) -> None:
+        """Wait while more of this client's envelopes are held than may be, or the twin is too fast. Then read on.
+
+        Args:
+            held_since_s: since when what comes next has been waiting, by the event loop's clock; `None` if that cannot
+                be known, because it is still in the kernel.
+        """
         await self._lanes.room()
         await self._delivery.room()
         if self._exchange.federation is not None:
@@ -72,10 +79,32 @@ class Routing(ABC, Generic[Ticket]):
         if self._pause_s >= PAUSE_S_MIN:
             pause_s, self._pause_s = self._pause_s, 0.0
             await asyncio.sleep(pause_s)
+        if self._allowance is not None and (debt_s := self._allowance.wait_s(self._exchange.now_s())) >= PAUSE_S_MIN:
+            await self._slow_down(debt_s, held_since_s)
+        else:
+            self._slowed_since_s = None
+
+    async def _slow_down(self, debt_s: float, held_since_s: float | None) -> None:
+        """The twin sends faster than it may: wait until it owes nothing, but not for ever.
+
+        What has been held back for long enough is let through to be refused. Where that cannot be known, it is taken to
+        be as long as the client has been slowed down: its pings wait behind its envelopes.
+        """
+        assert self._exchange.rates is not None
+        now_s = asyncio.get_running_loop().time()
+        if self._slowed_since_s is None:
+            self._slowed_since_s = now_s
+        since_s = self._slowed_since_s if held_since_s is None else held_since_s
+        pause_s = min(debt_s, since_s + self._exchange.rates.slow_s_max - now_s)
+        if pause_s > 0:
+            self._exchange.metrics.slowed_s += pause_s
+            await asyncio.sleep(pause_s)
 
     @property
     def has_room(self) -> bool:
         """Whether `room` would not wait."""
+        if self._allowance is not None and self._allowance.wait_s(self._exchange.now_s()) >= PAUSE_S_MIN:
+            return False
         federation = self._exchange.federation
         others_have_room = federation is None or federation.has_room
         return self._pause_s < PAUSE_S_MIN and self._lanes.has_room and self._delivery.has_room and others_have_room

@@ -9,11 +9,21 @@ from dataclasses import dataclass
 
 from relay.feed import Feed
 from relay.handover import Handover
+from relay.occupancy import Occupancy
+from relay.switch import Refusal, relay_full, too_many_sessions
 from rmb_peer.protocol.address import Address
 
 
 class RelayFull(Exception):
-    """As many sessions are connected as may be."""
+    """As many sessions are connected as may be, in all or of one twin.
+
+    Attributes:
+        refusal: which of the two, and what the client is told.
+    """
+
+    def __init__(self, refusal: Refusal) -> None:
+        super().__init__(refusal.text)
+        self.refusal = refusal
 
 
 @dataclass(slots=True, eq=False)
@@ -40,11 +50,21 @@ class Session:
 class Sessions:
     """The table of live sessions."""
 
-    def __init__(self, sessions_max: int) -> None:
-        """Start empty."""
+    def __init__(self, sessions_max: int, per_twin_max: int | None = None) -> None:
+        """Start empty.
+
+        Args:
+            sessions_max: connected at once.
+            per_twin_max: of one twin; `None` means as many as it likes.
+        """
         self._sessions_max = sessions_max
+        self._per_twin: Occupancy[int] = Occupancy(per_twin_max)
         self._sessions: dict[tuple[int, str | None], Session] = {}  # tuples hash several times faster than addresses
         self._generation = 0
+
+    def limit_per_twin(self, most: int | None) -> None:
+        """From now on a twin may have this many; those that are there stay."""
+        self._per_twin.most = most
 
     def __len__(self) -> int:
         return len(self._sessions)
@@ -70,8 +90,11 @@ class Sessions:
         """
         key = owner.twin, owner.session
         older = self._sessions.get(key)
-        if older is None and len(self._sessions) >= self._sessions_max:
-            raise RelayFull
+        if older is None:
+            if len(self._sessions) >= self._sessions_max:
+                raise RelayFull(relay_full(self._sessions_max))
+            if not self._per_twin.enter(owner.twin):
+                raise RelayFull(too_many_sessions(owner.twin, self._per_twin.most or 0))
         self._generation += 1
         session = Session(owner, self._generation, feed, supersede, handover)
         self._sessions[key] = session
@@ -84,3 +107,4 @@ class Sessions:
         key = session.owner.twin, session.owner.session
         if self._sessions.get(key) is session:
             del self._sessions[key]
+            self._per_twin.leave(session.owner.twin)

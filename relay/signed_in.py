@@ -14,11 +14,13 @@ from functools import partial
 from aiohttp import WSCloseCode
 
 from relay.attended import Attended, Spawn
-from relay.ends import LOST, SUPERSEDED
+from relay.ends import LOST, NOT_ADMITTED, SUPERSEDED
 from relay.exchange import Exchange
 from relay.feed import Feed
 from relay.log_lines import printable
 from relay.mailboxes import EntryId, Mailboxes, MailboxFailed, Page
+from relay.probe import PROBE_TWIN
+from relay.session_log import SessionLog
 from relay.sessions import RelayFull, Session, Sessions
 from relay.websocket import ClientSocket
 from rmb_peer.logs import event, get_logger
@@ -43,6 +45,7 @@ class Common:
         rhythm: pings.
         message_bytes_max: largest envelope.
         direct_s_max: see `RelayConfig`.
+        session_log: says who comes and goes.
     """
 
     exchange: Exchange
@@ -51,6 +54,7 @@ class Common:
     rhythm: Rhythm
     message_bytes_max: int
     direct_s_max: float
+    session_log: SessionLog
 
 
 class SignedIn(Attended[EntryId]):
@@ -107,15 +111,19 @@ class SignedIn(Attended[EntryId]):
         """Serve the session until it ends. Look-ups that its last envelopes wait for are finished first."""
         try:
             session = self._register()
-        except RelayFull:
-            self._exchange.metrics.refusals["relay_full"] += 1
-            await self._socket.close(WSCloseCode.TRY_AGAIN_LATER, "relay is full")
+        except RelayFull as full:
+            self._exchange.metrics.refusals[full.refusal.reason] += 1
+            await self._socket.close(WSCloseCode.TRY_AGAIN_LATER, full.refusal.text)
             return
-        limiter, metrics = self._exchange.limiter, self._exchange.metrics
+        limiter, rates, metrics = self._exchange.limiter, self._exchange.rates, self._exchange.metrics
         metrics.signins += 1
-        event(_LOG, logging.INFO, "session opened", session=printable(self._owner), generation=session.generation)
+        log, shown = self._common.session_log, printable(self._owner)
+        quiet = self._owner.twin == PROBE_TWIN
+        log.opened(quiet, session=shown, generation=session.generation)
         if limiter is not None:
             limiter.connect(self._owner.twin)
+        if rates is not None:
+            rates.connect(self._owner.twin)
         end = LOST
         try:
             end = await self._attend(self._begin, partial(self._leave, session))
@@ -123,16 +131,25 @@ class SignedIn(Attended[EntryId]):
             self._leave(session)
             if limiter is not None:
                 limiter.disconnect(self._owner.twin)
+            if rates is not None:
+                rates.disconnect(self._owner.twin)
             metrics.evictions[end.eviction] += 1
-            event(
-                _LOG,
-                logging.INFO,
-                "session closed",
-                session=printable(self._owner),
+            log.closed(
+                quiet,
+                session=shown,
                 generation=session.generation,
                 reason=end.reason,
                 unconfirmed=self._unconfirmed,
             )
+
+    @property
+    def twin(self) -> int:
+        """Who signed in."""
+        return self._owner.twin
+
+    def not_admitted(self) -> None:
+        """End the session because the operator does not let this twin in any more."""
+        self._end(NOT_ADMITTED)
 
     def _superseded(self) -> None:
         """A newer connection has taken the place of this one, just now."""

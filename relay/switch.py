@@ -48,6 +48,25 @@ RETRY_STORE_MS = 1000
 """When a store or a registry that does not answer is worth another try; a guess: an embedded one restarts within."""
 
 
+RETRY_ROOM_S = 30
+"""When a relay that is full, or that has too many sessions of a twin, is worth another try; a guess: twice as long as a
+client that vanished is missed."""
+
+
+def relay_full(sessions_max: int) -> Refusal:
+    """As many sessions as may be are connected. (In both protocols the connection ends with 1013.)"""
+    text = f"relay is full: {sessions_max} sessions are connected; try again in {RETRY_ROOM_S} s, or another relay"
+    return Refusal("relay_full", text, 503, RETRY_ROOM_S * 1000)
+
+
+def too_many_sessions(twin: int, sessions_max: int) -> Refusal:
+    """As many sessions of one twin as may be are connected. (As above.)"""
+    text = (
+        f"twin {twin} has {sessions_max} sessions, the most that are allowed: close one; try again in {RETRY_ROOM_S} s"
+    )
+    return Refusal("sessions_per_twin", text, 429, RETRY_ROOM_S * 1000)
+
+
 def no_envelope(text: str) -> Refusal:
     """Bytes that are no envelope. (In rmb.1 the connection ends; spec rmb 6.3, step 2.)"""
     return Refusal("no_envelope", text, InvalidPayloadData.code)

@@ -11,24 +11,30 @@ touches attributes which aiohttp does not document; `tests/relay/test_upgrade.py
 
 import asyncio
 from collections.abc import Callable
+from functools import partial
 
 from aiohttp.abc import AbstractStreamWriter
 from aiohttp.web import BaseRequest, RequestHandler, StreamResponse
+
+AtEnd = Callable[[], None]
 
 
 class Upgraded(StreamResponse):
     """The answer of a handler that has answered the handshake itself."""
 
-    def __init__(self, protocol: RequestHandler, serve: Callable[[], None]) -> None:
+    def __init__(self, protocol: RequestHandler, serve: "Callable[[list[AtEnd]], None]") -> None:
         """The answer to one request.
 
         Args:
             protocol: aiohttp's, of the connection.
-            serve: begins to serve the connection; called once aiohttp has done with the request.
+            serve: begins to serve the connection; called once aiohttp has done with the request, with `at_end`, which
+                it has to call when the connection ends.
         """
         super().__init__(status=101)
         self._protocol = protocol
         self._serve = serve
+        self.at_end: list[AtEnd] = []
+        """For those who take part in the request, and want to hear when the connection ends."""
 
     async def prepare(self, request: BaseRequest) -> AbstractStreamWriter | None:
         """Nothing is left to be said."""
@@ -36,7 +42,7 @@ class Upgraded(StreamResponse):
 
     async def write_eof(self, data: bytes = b"") -> None:
         """The last thing that aiohttp calls before it ends its task."""
-        protocol, serve = self._protocol, self._serve
+        protocol, serve = self._protocol, partial(self._serve, self.at_end)
         transport, task = protocol.transport, protocol._task_handler
         if transport is None or task is None:
             serve()  # the connection is lost, and whoever serves it will notice

@@ -207,6 +207,7 @@ class _Response(web.WebSocketResponse):
             timeout=CLOSE_S_MAX,
         )
         self._client_transport = transport
+        self._message_bytes_max = message_bytes_max
 
     def forget_request(self) -> None:
         """Let go of the request that has been answered; whoever made us closes the connection."""
@@ -214,6 +215,8 @@ class _Response(web.WebSocketResponse):
 
     async def close(self, *, code: int = WSCloseCode.OK, message: bytes = b"", drain: bool = True) -> bool:
         """Called by aiohttp itself when a frame is wrong or too large: say why, and stay until the client has heard."""
+        if code == WSCloseCode.MESSAGE_TOO_BIG:
+            message = f"message is too large: at most {self._message_bytes_max} bytes are accepted".encode()
         if code in (WSCloseCode.MESSAGE_TOO_BIG, WSCloseCode.PROTOCOL_ERROR, WSCloseCode.INVALID_TEXT):
             transport = self._client_transport
             try:

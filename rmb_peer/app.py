@@ -49,6 +49,7 @@ from rmb_peer.sender import Sender
 from rmb_peer.stopping import Stopped, until_stopped
 from rmb_peer.transport.inbox import Inbox
 from rmb_peer.transport.relay_pool import RelayPool
+from rmb_peer.transport.tickets import Tickets
 from rmb_peer.upstream import Upstream
 
 EMBEDDED_PORT = 6379
@@ -84,6 +85,9 @@ class Gateway:
             config: settings.
             identity: our keys.
             offers: what is offered to the relays besides rmb.1; nothing makes a gateway like those of other makes.
+
+        Raises:
+            BadRequest: the file with tickets cannot be used.
         """
         self._config = config
         self._offers = offers
@@ -91,6 +95,7 @@ class Gateway:
         self._stop = asyncio.Event()
         self._settling: asyncio.Task[Twin] | None = None
         self._failure: OtherError | None = None
+        self._tickets = Tickets(config.relay_ticket_file, config.relay)
         self._journal = Journal(JournalLimits(config.journal_bytes, config.journal_age))
         self.twin: Twin | None = None
         self.redis_url = config.redis
@@ -155,6 +160,7 @@ class Gateway:
             message_bytes_max=self._config.message_bytes_max,
             twin=twin.id,
             offers=self._offers,
+            ticket_of=self._tickets.of,
         )
         conclusions = Conclusions(queues)
         uid_key = await self._unless_stopped(queues.uid_key())

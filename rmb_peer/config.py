@@ -31,6 +31,7 @@ class GatewayConfig:
         redis: URL of the store, or `embedded` or `embedded:PORT` for one that is started here.
         data: folder of the embedded store.
         relay: URLs, preferred first; the port of `rmb-relay` when none is given.
+        relay_ticket_file: file with the tickets for relays that ask for one, see `transport.tickets`.
         registry: URL of the registry of twins; `None` means the one that the first relay offers.
         substrate: nodes of tfchain, preferred first; they take the place of `registry`.
         no_update: do not write our own record.
@@ -48,6 +49,7 @@ class GatewayConfig:
     redis: str = "redis://localhost:6379"
     data: Path = field(default=Path("rmb-data"))
     relay: tuple[str, ...] = ("ws://localhost:8080",)
+    relay_ticket_file: Path | None = None
     registry: str | None = None
     substrate: tuple[str, ...] = ()
     no_update: bool = False
@@ -150,7 +152,7 @@ def _typed(name: str, value: Any, origin: str) -> Any:
             if not isinstance(values, (list, tuple)) or not all(isinstance(item, str) for item in values):
                 raise BadRequest(f"{origin}: {name} must be a URL or a list of URLs")
             return tuple(values)
-        case "data" | "mnemonic_file":
+        case "data" | "mnemonic_file" | "relay_ticket_file":
             if not isinstance(value, (str, Path)):
                 raise BadRequest(f"{origin}: {name.replace('_', '-')} must be a path")
             return Path(value)

@@ -5,6 +5,7 @@ tokens are never fields.
 """
 
 import logging
+import os
 import sys
 import time
 from datetime import UTC, datetime
@@ -32,7 +33,8 @@ def setup_logging(debug: int, log_format: LogFormat = "auto", stream: TextIO | N
     terminal = target.isatty()
     handler = logging.StreamHandler(target)
     as_text = log_format == "text" or (log_format == "auto" and terminal)
-    handler.setFormatter(_TextFormatter(colours=terminal) if as_text else _JsonFormatter())
+    colours = terminal and not os.environ.get("NO_COLOR")  # no-color.org
+    handler.setFormatter(_TextFormatter(colours) if as_text else _JsonFormatter())
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(logging.WARNING)  # libraries speak only when something is wrong

@@ -46,7 +46,11 @@ CORE_MUST_NOT_USE = {
 CORE_MUST_NOT_CALL = ("open", "print", "input", "breakpoint", "exec", "eval")
 
 # Modules that import by a computed name, and what that name begins with.
-COMPUTED_IMPORTS = {"rmb_peer.cli": "rmb_peer.commands.", "rmb_peer.sdk": "rmb_peer.sdk."}
+COMPUTED_IMPORTS = {
+    "rmb_peer.cli": "rmb_peer.commands.",
+    "rmb_peer.sdk": "rmb_peer.sdk.",
+    "relay.cli": "relay.commands.",
+}
 
 
 def below(name: str, *packages: str) -> bool:

@@ -53,6 +53,13 @@ def build_parser() -> argparse.ArgumentParser:
         "--relay", action="append", metavar="URL", help="1 to 4 relays, preferred first (default ws://localhost:8080)"
     )
     parser.add_argument(
+        "--relay-ticket-file",
+        type=Path,
+        metavar="FILE",
+        help="ticket for a relay that asks for one; with several relays, lines of HOST[:PORT] TICKET (or in "
+        "RMB_RELAY_TICKET)",
+    )
+    parser.add_argument(
         "--registry", metavar="URL", help="who is twin N: https://…, file:PATH (default: the one the relay offers)"
     )
     parser.add_argument(

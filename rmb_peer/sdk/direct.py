@@ -51,6 +51,7 @@ from rmb_peer.sdk.handling import Command, Commands, F, Request
 from rmb_peer.sender import Draft, Sender
 from rmb_peer.transport.inbox import Inbox, Received
 from rmb_peer.transport.relay_pool import RelayPool
+from rmb_peer.transport.tickets import check_ticket
 from rmb_peer.uids import ONCE_BYTES
 
 CONNECT_S_MAX = 30.0
@@ -98,6 +99,7 @@ class DirectClient(Asker):
         key_type: KeyType = "sr25519",
         session: str | None = None,
         register: bool = False,
+        ticket: str | None = None,
     ) -> None:
         """Describe it.
 
@@ -109,6 +111,7 @@ class DirectClient(Asker):
             session: session id; by default a random one. Two connections with the same one evict each other.
             register: write our record (with these relays) if there is none yet, or if it says something else. Do not
                 set it where a gateway with the same identity uses other relays.
+            ticket: for relays that ask for one; all relays here are shown the same.
 
         Raises:
             ValueError: the secret, a URL or the session id cannot be used.
@@ -122,6 +125,7 @@ class DirectClient(Asker):
                 secret if isinstance(secret, Identity) else Identity.from_secret(secret, key_type, os.urandom)
             )
             self._relay_names = frozenset(relay_of_url(url) for url in relays)
+            self._ticket = None if ticket is None else check_ticket(ticket)
         except BadRequest as error:
             raise ValueError(str(error)) from None
         self.session = uuid.uuid4().hex[:16] if session is None else session
@@ -213,6 +217,7 @@ class DirectClient(Asker):
                 random=random.random,
                 message_bytes_max=MESSAGE_BYTES_MAX,
                 twin=twin.id,
+                ticket_of=lambda url: self._ticket,
             )
             try:
                 async with asyncio.TaskGroup() as tasks:

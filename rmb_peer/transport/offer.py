@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from websockets.exceptions import ConnectionClosed, InvalidHeader, InvalidStatus, NegotiationError
 
 from rmb_peer.protocol.link.endings import LinkBroken
+from rmb_peer.transport.refused import REFUSAL_HEADER
 
 WITHOUT_S = 600.0
 """How long a relay is spared the offer. A guess: relays are seldom replaced by ours, and rmb.1 works meanwhile."""
@@ -67,6 +68,7 @@ def _may_be_the_offer(error: Exception, understood: bool) -> bool:
             return (
                 response.status_code >= 400
                 and response.status_code not in _OTHER_REASONS
+                and REFUSAL_HEADER not in response.headers
                 and not bytes(response.body or b"").startswith(_CHAIN_FAILED)
             )
         case NegotiationError():

@@ -11,15 +11,19 @@ from functools import partial
 from typing import Protocol, cast
 
 from websockets.exceptions import ConnectionClosed, InvalidStatus, WebSocketException
+from websockets.frames import CloseCode
 
 from rmb_peer.logs import event, get_logger
 from rmb_peer.protocol.backoff import Backoff
+from rmb_peer.protocol.errors import MessageTooLarge
 from rmb_peer.protocol.heartbeat import Rhythm
-from rmb_peer.protocol.link.endings import SUBPROTOCOL, LinkBroken, Outcome
+from rmb_peer.protocol.link.endings import SUBPROTOCOL, Ending, LinkBroken, Outcome
 from rmb_peer.transport.client_socket import ClientSocket, dial
+from rmb_peer.transport.close_reasons import SUPERSEDED, Manners
 from rmb_peer.transport.inbox import Inbox
 from rmb_peer.transport.offer import Offer
 from rmb_peer.transport.parcels import LinkStatus, Parcel, Reached
+from rmb_peer.transport.refused import REFUSAL_HEADER, TICKET_HEADER, understand
 from rmb_peer.transport.rmb1 import Rmb1
 from rmb_peer.transport.rmb2 import Rmb2, frame_bytes_max
 from rmb_peer.transport.speaker import Speaker, Surroundings
@@ -34,13 +38,18 @@ STABLE_S = 10.0
 RHYTHM = Rhythm(gap_s=0.0)
 """A relay reads all the time, so what was sent may be proven as often as round trips allow."""
 
-SUPERSEDED = 4001
-"""Close code of our relay: another connection with this identity has taken this one's place."""
+CLOSE_REASON_BYTES_MAX = 123
+"""RFC 6455, 5.5: a control frame holds 125 bytes, two of them the code."""
 
-SUPERSEDED_RETRY_S = 30.0
-"""Pause after that, so that two gateways with one identity do not evict each other all the time."""
+_NOT_NOW = frozenset({CloseCode.TRY_AGAIN_LATER, CloseCode.POLICY_VIOLATION})
+"""The relay is full, or we have too many sessions there, or are not admitted any more."""
 
 _LOG = get_logger("link")
+
+
+def no_ticket(url: str) -> str | None:
+    """For gateways whose relays ask for none."""
+    return None
 
 
 class ParcelSource(Protocol):
@@ -88,6 +97,7 @@ class RelayLink:
         message_bytes_max: int,
         twin: int,
         offers: Sequence[str] = (SUBPROTOCOL,),
+        ticket_of: Callable[[str], str | None] = no_ticket,
     ) -> None:
         """Describe the link; `run` makes it.
 
@@ -101,13 +111,18 @@ class RelayLink:
             message_bytes_max: larger envelopes from the relay end the connection.
             twin: whose link it is, for log lines.
             offers: what is offered to the relay besides rmb.1.
+            ticket_of: the ticket for a relay, by its URL.
         """
         self.url = url
         self.connected = False
         self._source = source
         self._make_token = make_token
+        self._ticket_of = ticket_of
+        self._random = random
+        self._stay_away_s = 0.0
         self._clock = clock
         self._backoff = Backoff(RETRY_S_FIRST, RETRY_S_MAX, random)
+        self._manners = Manners(random)
         self._twin = twin
         self._frame_bytes_max = frame_bytes_max(message_bytes_max)
         self._around = Surroundings(
@@ -188,27 +203,51 @@ class RelayLink:
         while True:
             began_s = self._clock()
             self._understood = False
+            self._stay_away_s = 0.0
             try:
                 await self._one_connection()
             except InvalidStatus as error:
-                body = (error.response.body or b"").decode(errors="replace")[:200]
-                self._failed(error, "relay refused the connection", f"{error.response.status_code} {body}")
+                self._refused(error)
             except ConnectionClosed as error:
                 self._failed(error, "relay closed the connection", str(error))
-                if error.rcvd is not None and error.rcvd.code == SUPERSEDED:
-                    self._report("another gateway with this identity took over", "stop one of the two")
-                    self._backoff.raise_to(SUPERSEDED_RETRY_S)
+                self._stay_away_s = self._after_close(error, self._clock() - began_s)
+                if error.rcvd is not None and error.rcvd.code in _NOT_NOW:
+                    self._backoff.raise_to(RETRY_S_MAX)
             except LinkBroken as error:
                 self._failed(error, "relay does not keep to the rules of the link", str(error))
             except (OSError, TimeoutError, WebSocketException) as error:
                 self._failed(error, "no connection to the relay", str(error) or type(error).__name__)
             if self._clock() - began_s > STABLE_S:
                 self._backoff.reset()
-            await asyncio.sleep(self._backoff.next_s())
+            # Not all at once when the relay told many to come back at the same time.
+            stay_away_s = self._stay_away_s * (1.0 + self._random() / 4)
+            await asyncio.sleep(max(self._backoff.next_s(), stay_away_s))
+
+    def _after_close(self, error: ConnectionClosed, held_s: float) -> float:
+        """How long the relay's Close keeps us away."""
+        if error.rcvd is None:
+            return 0.0
+        pause_s = self._manners.closed(error.rcvd.code, error.rcvd.reason, held_s)
+        if error.rcvd.code == SUPERSEDED:
+            text = "another gateway with this identity took over"
+            self._report(text, f"stop one of the two; this one tries again in {pause_s:.0f} s")
+        return pause_s
+
+    def _refused(self, error: InvalidStatus) -> None:
+        response = error.response
+        refused = understand(
+            response.status_code, response.headers.get(REFUSAL_HEADER), response.headers.get("Retry-After")
+        )
+        body = bytes(response.body or b"").decode(errors="replace")[:200]
+        reason = f"{response.status_code} {body}"
+        self._stay_away_s = refused.wait_s
+        self._failed(error, refused.event, f"{reason}; {refused.advice}" if refused.advice else reason)
 
     async def _one_connection(self) -> None:
         url = f"{self.url}?{self._make_token()}"
-        async with dial(url, self._offer.make(), self._frame_bytes_max) as connection:
+        ticket = self._ticket_of(self.url)
+        headers = {TICKET_HEADER: ticket} if ticket else None
+        async with dial(url, self._offer.make(), self._frame_bytes_max, headers=headers) as connection:
             socket = cast(ClientSocket, connection)
             limit_unsent(socket.transport)
             try:
@@ -220,14 +259,31 @@ class RelayLink:
     async def _speak(self, speaker: Speaker) -> None:
         self._speaker = speaker
         self._set_connected(True)
+        too_large: str | None = None
         try:
             await speaker.run()
+        except ConnectionClosed as error:
+            if error.rcvd is not None and error.rcvd.code == CloseCode.MESSAGE_TOO_BIG:
+                too_large = error.rcvd.reason or "message is too large"
+            raise
         finally:
             self._speaker = None
             self._understood = speaker.understood
             self._round_trip_s = speaker.pulse.round_trip_s or self._round_trip_s
-            self._source.give_back(self, speaker.take_unended())
+            parcels = speaker.take_unended()
+            if too_large is not None:
+                self._refuse_largest(parcels, too_large)
+            self._source.give_back(self, parcels)
             self._set_connected(False)
+
+    def _refuse_largest(self, parcels: list[Parcel], reason: str) -> None:
+        """The relay ended the connection because of a message's size; sending it again would end the next one, too."""
+        if not parcels:
+            return
+        largest = max(parcels, key=lambda parcel: len(parcel.data))
+        parcels.remove(largest)
+        event(_LOG, logging.WARNING, "message too large for the relay", relay=self.url, uid=largest.uid, reason=reason)
+        self._source.refused(self, largest, Outcome(Ending.REFUSED, MessageTooLarge.code, reason))
 
     def _set_connected(self, connected: bool) -> None:
         self.connected = connected

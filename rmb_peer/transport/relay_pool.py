@@ -24,7 +24,7 @@ from rmb_peer.transport.hedging import HEDGE_BYTES_MAX, Budget
 from rmb_peer.transport.inbox import Inbox
 from rmb_peer.transport.lane import Lane
 from rmb_peer.transport.parcels import LinkStatus, Parcel, Reached
-from rmb_peer.transport.relay_link import RelayLink
+from rmb_peer.transport.relay_link import RelayLink, no_ticket
 
 SWEEP_S = 0.25
 """How often expired parcels are looked for."""
@@ -70,6 +70,7 @@ class RelayPool:
         message_bytes_max: int,
         twin: int,
         offers: Sequence[str] = (SUBPROTOCOL,),
+        ticket_of: Callable[[str], str | None] = no_ticket,
     ) -> None:
         """Describe the links; `run` makes them.
 
@@ -83,6 +84,7 @@ class RelayPool:
             message_bytes_max: largest frame to accept.
             twin: whose links they are, for log lines.
             offers: what is offered to the relays besides rmb.1.
+            ticket_of: the ticket for a relay, by its URL.
         """
         self.inbox = inbox
         self.anyone_connected = asyncio.Event()
@@ -104,6 +106,7 @@ class RelayPool:
                 message_bytes_max=message_bytes_max,
                 twin=twin,
                 offers=offers,
+                ticket_of=ticket_of,
             )
             for url in urls
         ]

@@ -15,7 +15,7 @@ from rmb_peer.local.memory_queues import MemoryQueues
 from rmb_peer.local.queues import Delivery, Outcome
 from rmb_peer.protocol.heartbeat import Rhythm
 from rmb_peer.registry.memory import MemoryRegistry
-from rmb_peer.transport import relay_link, rmb1
+from rmb_peer.transport import close_reasons, relay_link, rmb1
 from tests.support.direct_peer import direct_peer
 from tests.support.gateways import request_json, running_node, two_nodes
 from tests.support.scripted_relay import scripted_relay
@@ -210,7 +210,11 @@ async def test_a_ping_is_answered_when_the_messages_before_it_are_safe() -> None
 async def test_superseded_gateways_do_not_evict_each_other_all_the_time() -> None:
     """A connection closed because another took its place is not dialled again at once."""
     async with scripted_relay() as relay, two_nodes(relay.url) as (a, _):
-        await relay.connections[a.twin.id].close(relay_link.SUPERSEDED, "superseded")
+        await relay.connections[a.twin.id].close(close_reasons.SUPERSEDED, "superseded")
         link = a.pool._lanes[0].link
-        await a.until(lambda: not link.connected)
-        assert link._backoff.next_s() >= relay_link.SUPERSEDED_RETRY_S / 2
+        await a.until(lambda: "took over" in (link.status().last_error or (0, ""))[1])
+        told = (link.status().last_error or (0, ""))[1]
+        assert told.startswith(
+            "another gateway with this identity took over: stop one of the two; this one tries again"
+        )
+        assert float(told.split()[-2]) >= close_reasons.SUPERSEDED_RETRY_S / 2

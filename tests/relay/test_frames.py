@@ -23,7 +23,7 @@ class Desk:
     def has_room(self) -> bool:
         return self.roomy.is_set()
 
-    async def room(self) -> None:
+    async def room(self, held_since_s: float | None = None) -> None:
         await self.roomy.wait()
 
     def take(self, envelopes: list[tuple[int, bytes]]) -> None:

@@ -393,3 +393,20 @@ async def test_senders_to_a_client_that_is_behind_are_slowed_down() -> None:
         assert not taking.has_room
         await taking.room()
         assert taking.has_room
+
+
+async def test_every_way_counts_once_in_the_delivery_times() -> None:
+    """Handed over at once, after waiting for the window, and from the mailbox: written once and confirmed once each."""
+    async with Bench() as bench:
+        bench.mailboxes.hold = False
+        bench.delivery.deliver(D, b"stored", 300)
+        client = await bench.connect(Window(2, 10**7))
+        await turns()
+        assert client.data == [b"stored"]
+        assert bench.offer(client, b"at once") and bench.offer(client, b"waits")
+        assert client.data == [b"stored", b"at once"]
+        client.settle(*(number for number, _ in client.got))
+        assert client.data == [b"stored", b"at once", b"waits"]
+        client.settle(client.got[-1][0])
+        client.hear()
+        assert sum(bench.metrics.written.counts) == sum(bench.metrics.confirmed.counts) == 3

@@ -10,6 +10,7 @@ import pytest
 import pytest_asyncio
 
 from relay.federation.inbound_settings import InboundSettings
+from relay.limit_settings import LimitSettings
 from rmb_peer.protocol.envelope import Envelope, parse_envelope, relay_error
 from tests.support.relay import (
     Directory,
@@ -196,12 +197,13 @@ async def test_a_body_that_breaks_off(bed: TestBed) -> None:
     assert await post(bed, request(7, 9)) == (202, "")
 
 
-async def test_a_body_that_does_not_come(bed: TestBed, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_body_that_does_not_come(tmp_path: Path) -> None:
     """A sender that never finishes is answered and let go."""
-    monkeypatch.setattr("relay.server.BODY_S_MAX", 0.05)
-    data = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\nabc"
-    status, _, body = await raw_http(bed.app.address, data)
-    assert (status, body) == (400, b"bad request: the body did not arrive within 0.05 seconds")
+    async with relay(tmp_path, Directory(), limits=LimitSettings(body_s=0.05)) as bed:
+        data = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\nabc"
+        status, _, body = await raw_http(bed.app.address, data)
+        assert (status, body) == (400, b"bad request: the body did not arrive within 0.05 seconds")
+        assert bed.app.metrics.refusals["slow_body"] == 1
 
 
 async def test_bodies_held_at_once_are_limited(bed: TestBed, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -222,7 +224,7 @@ async def test_bodies_held_at_once_are_limited(bed: TestBed, monkeypatch: pytest
         data = request(7, 9, payload=bytes(100)).SerializeToString()
         async with session.post(f"{bed.http}/", data=data) as answer:
             assert (answer.status, answer.headers["Retry-After"]) == (503, "1")
-            assert await answer.text() == "too many messages at once: try again later"
+            assert await answer.text() == "too many messages at once: try again in 1 s"
     slow.close()
 
     async def accepted() -> bool:

@@ -8,7 +8,10 @@ import aiohttp
 import pytest
 import pytest_asyncio
 
+from relay.client_address import LOOPBACK
 from relay.config import RateLimit
+from relay.limit_settings import LimitSettings
+from relay.token_bucket import Rate
 from rmb_peer import __version__
 from rmb_peer.protocol.envelope import MESSAGE_BYTES_MAX
 from tests.support.proxy import proxy
@@ -85,7 +88,20 @@ async def test_what_clients_can_find_out(bed: TestBed) -> None:
         assert await answer.json() == {
             "protocols": ["rmb.1", "rmb.2"],
             "domains": [DOMAIN],
-            "limits": {"message_bytes_max": MESSAGE_BYTES_MAX, "rate": None, "sessions_max": 500_000},
+            "limits": {
+                "message_bytes_max": MESSAGE_BYTES_MAX,
+                "rate": None,
+                "sessions_max": 500_000,
+                "rate_messages": {"per_s": 50_000, "burst": 500_000},
+                "rate_bytes": {"per_s": 128 * 2**20, "burst": 1280 * 2**20},
+                "slow_s_max": 10.0,
+                "sessions_per_twin": 256,
+                "connections_per_address": 1000,
+                "handshake_s": 10.0,
+                "body_s": 30.0,
+                "silent_connections_max": 4096,
+                "admission": "open",
+            },
             "retention": {
                 "age_s": 604_800,
                 "count": 10_000,
@@ -111,7 +127,8 @@ async def test_what_clients_can_find_out(bed: TestBed) -> None:
 
 async def test_limits_are_told(tmp_path: Path) -> None:
     """Configured limits are what clients read; a registry elsewhere is named."""
-    options = {"rate_limit": RateLimit(5, 1000), "message_bytes_max": 500, "sessions_max": 3}
+    limits = LimitSettings(rate_messages=Rate(7, 8), rate_bytes=None, sessions_per_twin=2, trusted_proxies=LOOPBACK)
+    options = {"rate_limit": RateLimit(5, 1000), "message_bytes_max": 500, "sessions_max": 3, "limits": limits}
     registry = "https://registry.test"
     async with relay(tmp_path, Directory(), registry=registry, **options) as bed:  # type: ignore[arg-type]
         async with aiohttp.ClientSession() as session, session.get(f"{bed.http}/.well-known/rmb") as answer:
@@ -120,6 +137,10 @@ async def test_limits_are_told(tmp_path: Path) -> None:
             "message_bytes_max": 500,
             "rate": {"count": 5, "bytes": 1000, "window_s": 60},
             "sessions_max": 3,
+            **LimitSettings().told(),
+            "rate_messages": {"per_s": 7, "burst": 8},
+            "rate_bytes": None,
+            "sessions_per_twin": 2,
         }
         assert told["registry"] == registry
 

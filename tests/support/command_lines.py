@@ -3,15 +3,17 @@
 from argparse import ArgumentParser
 from importlib import import_module
 
+from relay.commands import COMMANDS as RELAY_COMMANDS
+from relay.commands import module_of
 from rmb_peer.commands import COMMANDS
 
 
 def parser_of(words: list[str]) -> tuple[ArgumentParser, list[str]]:
     """The parser that a command line is for, and the words that are left for it."""
     program, *rest = words
-    if program == "rmb-relay" and rest[:1] == ["federation"]:
-        return _build("relay.federation.commands"), rest[1:]
     if program == "rmb-relay":
+        if rest and rest[0] in RELAY_COMMANDS:
+            return _build(f"relay.commands.{module_of(rest[0])}"), rest[1:]
         return _build("relay.cli"), rest
     assert program == "rmb-peer", f"no program of ours: {program}"
     if rest and rest[0] in COMMANDS:

@@ -7,7 +7,7 @@ from typing import Any
 import orjson
 import pytest
 
-from relay.federation.commands import main
+from relay.commands.federation import main
 from relay.federation.places import Places
 from relay.federation.post_speaker import PostSpeaker, open_session
 from relay.federation.speaker import Accepted, Refused

@@ -10,7 +10,7 @@ import orjson
 import pytest
 
 from relay.cli import main
-from relay.federation.commands import fields_of
+from relay.commands.federation import fields_of
 from relay.federation.health import Health
 from relay.federation.outbox import Orders, View
 from tests.support.services import valkey

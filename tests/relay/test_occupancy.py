@@ -1,0 +1,44 @@
+"""Counting who has how many."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from relay.occupancy import Occupancy
+
+
+def test_the_edge() -> None:
+    """As many as may be, not one more, and room again when one leaves."""
+    count: Occupancy[str] = Occupancy(2)
+    assert [count.enter("a"), count.enter("a"), count.enter("a"), count.enter("b")] == [True, True, False, True]
+    count.leave("a")
+    assert count.enter("a")
+    assert not count.enter("a")
+
+
+def test_nothing_is_left_behind() -> None:
+    """Those who have gone take no room; leaving without having entered is a mistake."""
+    count: Occupancy[str] = Occupancy(None)
+    for _ in range(100):
+        assert count.enter("a")
+    for _ in range(100):
+        count.leave("a")
+    assert len(count) == 0
+    with pytest.raises(KeyError):
+        count.leave("a")
+
+
+@given(st.integers(1, 4), st.lists(st.tuples(st.sampled_from("abc"), st.booleans()), max_size=60))
+def test_agrees_with_a_list(most: int, steps: list[tuple[str, bool]]) -> None:
+    """The same answers as counting in a list."""
+    count: Occupancy[str] = Occupancy(most)
+    inside: list[str] = []
+    for who, comes in steps:
+        if comes:
+            assert count.enter(who) is (inside.count(who) < most)
+            if inside.count(who) < most:
+                inside.append(who)
+        elif who in inside:
+            count.leave(who)
+            inside.remove(who)
+    assert len(count) == len(set(inside))
