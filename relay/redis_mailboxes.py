@@ -245,6 +245,7 @@ class RedisMailboxes:
     async def idle(self) -> None:
         """Wait until no append and no deletion is under way."""
         await self._appends.idle()
+        await asyncio.sleep(0)  # whoever hears of the last append just now may delete it: it was delivered meanwhile
         await self._deletes.idle()
 
     async def close(self) -> None:
