@@ -106,7 +106,7 @@ def test_bad_tickets(tmp_path: Path, line: str) -> None:
 def test_limits_of_files(tmp_path: Path) -> None:
     """A file that is missing, too large, or full of tickets."""
     path = tmp_path / "file"
-    with pytest.raises(AdmissionFileBad, match="cannot read .*No such file"):
+    with pytest.raises(AdmissionFileBad, match=r"cannot read .*No such file"):
         read_admission("list", frozenset(), path, None)
     digests = [hash_of(str(n)).hex() for n in range(TICKETS_MAX + 1)]
     path.write_text("\n".join(digests[:-1]))
