@@ -78,7 +78,11 @@ class ClientSocket:
 
     @classmethod
     async def accept(
-        cls, request: web.Request, message_bytes_max: int, subprotocol: str | None = None
+        cls,
+        request: web.Request,
+        message_bytes_max: int,
+        subprotocol: str | None = None,
+        envelope_bytes_max: int | None = None,
     ) -> "ClientSocket":
         """Answer 101. Call after `wants_websocket` and `check_handshake`.
 
@@ -86,6 +90,7 @@ class ClientSocket:
             request: the upgrade.
             message_bytes_max: larger messages close the connection with 1009.
             subprotocol: the one of those offered that is selected (RFC 6455, 4.2.2), if any.
+            envelope_bytes_max: the limit that such a client is told, when it is not that of a message.
         """
         headers = CIMultiDict(request.headers)
         headers[hdrs.UPGRADE] = "websocket"  # aiohttp knows no lists here
@@ -95,7 +100,7 @@ class ClientSocket:
         transport = request.transport
         if transport is None:
             raise ConnectionResetError("the client left during the handshake")
-        response = _Response(transport, message_bytes_max, subprotocol)
+        response = _Response(transport, message_bytes_max, subprotocol, envelope_bytes_max or message_bytes_max)
         await response.prepare(request.clone(headers=headers))
         limit_unsent(transport)
         return cls(response, transport)
@@ -188,7 +193,9 @@ class ClientSocket:
 class _Response(web.WebSocketResponse):
     """aiohttp's WebSocket, without compression, and without a hasty end when the client breaks the rules."""
 
-    def __init__(self, transport: asyncio.Transport, message_bytes_max: int, subprotocol: str | None) -> None:
+    def __init__(
+        self, transport: asyncio.Transport, message_bytes_max: int, subprotocol: str | None, told_bytes_max: int
+    ) -> None:
         super().__init__(
             protocols=() if subprotocol is None else (subprotocol,),
             autoping=False,
@@ -198,12 +205,12 @@ class _Response(web.WebSocketResponse):
             timeout=CLOSE_S_MAX,
         )
         self._client_transport = transport
-        self._message_bytes_max = message_bytes_max
+        self._told_bytes_max = told_bytes_max
 
     async def close(self, *, code: int = WSCloseCode.OK, message: bytes = b"", drain: bool = True) -> bool:
         """Called by aiohttp itself when a frame is wrong or too large: say why, and stay until the client has heard."""
         if code == WSCloseCode.MESSAGE_TOO_BIG:
-            message = f"message is too large: at most {self._message_bytes_max} bytes are accepted".encode()
+            message = f"message is too large: at most {self._told_bytes_max} bytes are accepted".encode()
         if code in (WSCloseCode.MESSAGE_TOO_BIG, WSCloseCode.PROTOCOL_ERROR, WSCloseCode.INVALID_TEXT):
             transport = self._client_transport
             try:
