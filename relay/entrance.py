@@ -16,9 +16,10 @@ Connections of trusted proxies are not counted here; `visitors` counts the reque
 
 import asyncio
 import logging
-import ssl
+import socket
 from collections.abc import Callable
-from typing import Any, cast
+from contextlib import suppress
+from typing import cast
 
 from relay.certificates import Certificates
 from relay.client_address import read_address, site_of, within
@@ -40,14 +41,20 @@ and with TLS a handshake, and an attacker would have us pay for it. A guess."""
 RETRY_S = 60
 """When one more connection of an address may be tried; a guess."""
 
-EARLY_BYTES_MAX = 256 * 1024
-"""What may arrive in the instant between the end of the TLS handshake and the beginning of HTTP; a guess: one read."""
+ACCEPT_RETRY_S = 1.0
+"""Pause when the system gives us no more connections; a guess, as asyncio has it."""
 
 _LOG = get_logger("relay")
 
 
 class Entrance:
-    """All connections to one listening socket."""
+    """All connections to one relay.
+
+    Attributes:
+        doors: how many connections there are.
+        refusing: how many of them are being told that they are too many.
+        silent: those without a request under way, the one that has been so for longest first.
+    """
 
     def __init__(
         self,
@@ -72,21 +79,54 @@ class Entrance:
         self.metrics = metrics
         self.occupancy = occupancy
         self.certificates = certificates
+        self.doors = 0
         self.refusing = 0
         self.silent: dict[Door, None] = {}
-        """Those without a request, the one that has been so for longest first."""
-        self.handshakes: set[asyncio.Task[None]] = set()
-        self._server: asyncio.Server | None = None
+        self._making: set[asyncio.Task[None]] = set()
+        self._accepting: list[asyncio.Task[None]] = []
 
-    async def open(self, listener: Any) -> None:
-        """Take connections from a listening socket."""
-        self._server = await asyncio.get_running_loop().create_server(lambda: Door(self), sock=listener)
+    async def open(self, listener: socket.socket) -> None:
+        """Take connections from a listening socket, which stays the caller's."""
+        listener.setblocking(False)
+        self._accepting.append(asyncio.create_task(self._accept(listener)))
 
     async def close(self) -> None:
         """Take no more connections; those that are in stay."""
-        if self._server is not None:
-            self._server.close()
-        await end_tasks(self.handshakes)
+        await end_tasks([*self._accepting, *self._making])
+
+    async def _accept(self, listener: socket.socket) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            try:
+                accepted, address = await loop.sock_accept(listener)
+            except ConnectionError:
+                continue  # it was gone before it was taken
+            except OSError as error:  # no more files, or no memory
+                event(_LOG, logging.ERROR, "no connection can be taken, trying again", reason=str(error.strerror))
+                await asyncio.sleep(ACCEPT_RETRY_S)
+                continue
+            door = Door(self, accepted, str(address[0]))
+            if door.comes_in():
+                task = loop.create_task(self._make(door, accepted))
+                self._making.add(task)
+                task.add_done_callback(self._making.discard)
+
+    async def _make(self, door: "Door", accepted: socket.socket) -> None:
+        """From a socket to a connection: that is the TLS handshake, if there is one."""
+        context = None if self.certificates is None else self.certificates.context
+        limit_s = None if context is None else self.settings.handshake_s
+        try:
+            await asyncio.get_running_loop().connect_accepted_socket(
+                lambda: door, accepted, ssl=context, ssl_handshake_timeout=limit_s
+            )
+        except OSError as error:  # ssl.SSLError and TimeoutError are among them
+            if context is not None:
+                self.refuse("tls_handshake")
+            event(_LOG, logging.DEBUG, "no TLS", reason=str(error) or type(error).__name__)
+        finally:
+            if not door.is_made:
+                door.leave()
+                accepted.close()
 
     def is_silent(self, door: "Door") -> None:
         """This connection has no request under way, from now on."""
@@ -107,8 +147,9 @@ class Door(asyncio.Protocol):
 
     __slots__ = (
         "__weakref__",
+        "_accepted",
+        "_address",
         "_asked",
-        "_early",
         "_entrance",
         "_gone",
         "_inner",
@@ -119,20 +160,23 @@ class Door(asyncio.Protocol):
         "_site",
         "_stalled",
         "_timer",
+        "_told",
         "_transport",
         "_waiting",
     )
 
-    def __init__(self, entrance: Entrance) -> None:
-        """Stand before a connection that was just accepted."""
+    def __init__(self, entrance: Entrance, accepted: socket.socket, address: str) -> None:
+        """Stand before a socket that was just accepted."""
         self._entrance = entrance
         self._settings = entrance.settings
         self._loop = asyncio.get_running_loop()
-        self._transport: asyncio.Transport
+        self._accepted = accepted
+        self._address = address
+        self._transport: asyncio.Transport | None = None
         self._inner: asyncio.Protocol | None = None
         self._site: str | None = None
         self._refusal: Refusal | None = None
-        self._early = bytearray()
+        self._told = False
         self._timer: asyncio.TimerHandle | None = None
         self._stalled: asyncio.TimerHandle | None = None
         self._waiting = True
@@ -140,31 +184,38 @@ class Door(asyncio.Protocol):
         self._session = False
         self._gone = False
 
+    @property
+    def is_made(self) -> bool:
+        """Whether the transport has the socket, and will tell us of its end."""
+        return self._transport is not None
+
+    def comes_in(self) -> bool:
+        """Count the connection; false when it was cut at once."""
+        self._entrance.doors += 1
+        self._count()
+        if self._refusal is not None:
+            self._entrance.refusing += 1
+            if self._entrance.refusing > REFUSING_MAX:
+                self.leave()
+                self._accepted.close()
+                return False
+        self._entrance.is_silent(self)
+        return True
+
     # --- what the transport tells us ----------------------------------------------------------------------------------
 
     def connection_made(self, made: asyncio.BaseTransport) -> None:
         self._transport = transport = cast(asyncio.Transport, made)  # those of uvloop are like it, but no subclass
-        self._count(transport)
         if self._refusal is not None:
-            entrance = self._entrance
-            entrance.refusing += 1
-            if entrance.refusing > REFUSING_MAX:
-                transport.abort()
-                return
-        self._entrance.is_silent(self)
-        if self._gone:
+            self._timer = self._loop.call_later(LINGER_S, transport.abort)
             return
-        if self._entrance.certificates is None:
-            self._begin(transport)
-            return
-        transport.pause_reading()
-        task = self._loop.create_task(self._encrypt(transport, self._entrance.certificates.context))
-        self._entrance.handshakes.add(task)
-        task.add_done_callback(self._entrance.handshakes.discard)
+        self._timer = self._loop.call_later(self._settings.handshake_s, self._too_slow)
+        self._inner = self._entrance.serve()
+        self._inner.connection_made(transport)
 
     def data_received(self, data: bytes) -> None:
         if self._inner is None:
-            self._on_early(data)
+            self._tell()
             return
         if self._waiting and self._timer is None:
             self._timer = self._loop.call_later(self._settings.handshake_s, self._too_slow)
@@ -174,7 +225,7 @@ class Door(asyncio.Protocol):
         return None if self._inner is None else self._inner.eof_received()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._leave()
+        self.leave()
         if self._inner is not None:
             self._inner.connection_lost(exc)
 
@@ -211,84 +262,39 @@ class Door(asyncio.Protocol):
         if not self._gone:
             self._entrance.is_silent(self)
 
-    # --- beginning ----------------------------------------------------------------------------------------------------
-
-    def _count(self, transport: asyncio.Transport) -> None:
-        peer = transport.get_extra_info("peername")
-        address = str(peer[0]) if isinstance(peer, tuple) and peer else ""
-        ip = read_address(address)
+    def _count(self) -> None:
+        ip = read_address(self._address)
         if ip is None or within(ip, self._settings.uncounted) or within(ip, self._settings.trusted_proxies):
             return
-        site = site_of(address)
+        site = site_of(self._address)
         if self._entrance.occupancy.enter(site):
             self._site = site
         else:
             self._refusal = too_many_connections(site, self._settings)
             self._entrance.refuse(self._refusal.reason)
 
-    async def _encrypt(self, transport: asyncio.Transport, context: ssl.SSLContext) -> None:
-        try:
-            encrypted = await self._loop.start_tls(
-                transport, self, context, server_side=True, ssl_handshake_timeout=self._settings.handshake_s
-            )
-        except (OSError, EOFError, TimeoutError) as error:  # ssl.SSLError is an OSError
-            self._entrance.refuse("tls_handshake")
-            event(_LOG, logging.DEBUG, "no TLS", reason=str(error) or type(error).__name__)
-            transport.abort()
-            self._leave()
-        except asyncio.CancelledError:
-            transport.abort()
-            self._leave()
-            raise
-        else:
-            if encrypted is None or self._gone:
-                transport.abort()
-                self._leave()
-                return
-            self._begin(encrypted)
-
-    def _begin(self, transport: asyncio.Transport) -> None:
-        self._transport = transport
-        if self._refusal is not None:
-            self._timer = self._loop.call_later(LINGER_S, transport.abort)
-            if self._early:
-                self._tell(self._refusal)
-            return
-        self._timer = self._loop.call_later(self._settings.handshake_s, self._too_slow)
-        self._inner = self._entrance.serve()
-        self._inner.connection_made(transport)
-        if self._early:
-            early, self._early = bytes(self._early), bytearray()
-            self._inner.data_received(early)
-
-    def _on_early(self, data: bytes) -> None:
-        if len(self._early) + len(data) > EARLY_BYTES_MAX:
-            if self._refusal is None:
-                self._transport.abort()
-            return
-        first = not self._early
-        self._early += data
-        if self._refusal is not None and first and self._timer is not None:
-            self._tell(self._refusal)
-
     # --- ending -------------------------------------------------------------------------------------------------------
 
     def cut(self, text: str, status: int, retry_after_s: int | None = None) -> None:
         """End a connection that has no request under way; whoever has not asked anything yet is told why."""
-        if self._inner is None:  # still in the TLS handshake, or being refused anyway
-            self._transport.abort()
-            self._leave()
+        transport = self._transport
+        if transport is None:  # still in the TLS handshake, which fails now
+            with suppress(OSError):
+                self._accepted.shutdown(socket.SHUT_RDWR)
             return
-        if self._transport.is_closing():
+        if transport.is_closing():
             return
-        if not self._asked:
-            self._transport.write(refusal_text(status, text, retry_after_s))
-        self._transport.close()
-        self._loop.call_later(LINGER_S, self._transport.abort)
+        if self._inner is not None and not self._asked:
+            transport.write(refusal_text(status, text, retry_after_s))
+        transport.close()
+        self._loop.call_later(LINGER_S, transport.abort)
 
-    def _tell(self, refusal: Refusal) -> None:
-        """The client reads our answer and leaves; the timer is for one that does not."""
-        self._transport.write(refusal_text(429, refusal.text, RETRY_S, refusal.reason))
+    def _tell(self) -> None:
+        """Say why, once. The client reads it and leaves; the timer is for one that does not."""
+        assert self._refusal is not None and self._transport is not None
+        if not self._told:
+            self._told = True
+            self._transport.write(refusal_text(429, self._refusal.text, RETRY_S, self._refusal.reason))
 
     def _too_slow(self) -> None:
         self._timer = None
@@ -297,6 +303,7 @@ class Door(asyncio.Protocol):
 
     def _takes_nothing(self) -> None:
         self._entrance.refuse("slow_reader")
+        assert self._transport is not None
         self._transport.abort()
 
     def _takes_again(self) -> None:
@@ -309,11 +316,12 @@ class Door(asyncio.Protocol):
             self._timer.cancel()
             self._timer = None
 
-    def _leave(self) -> None:
-        """May be called twice."""
+    def leave(self) -> None:
+        """It is over. May be called twice."""
         if self._gone:
             return
         self._gone = True
+        self._entrance.doors -= 1
         self._disarm()
         self._takes_again()
         self._entrance.silent.pop(self, None)

@@ -228,7 +228,7 @@ class Server:
     async def _accept(self, request: web.Request, owner: Address, acknowledged: bool) -> SignedIn:
         size_max = self._message_bytes_max
         if acknowledged:
-            socket = await ClientSocket.accept(request, frame_bytes_max(size_max), SUBPROTOCOL)
+            socket = await ClientSocket.accept(request, frame_bytes_max(size_max), SUBPROTOCOL, size_max)
             return AcknowledgedConnection(socket, owner, self._common)
         return Connection(await ClientSocket.accept(request, size_max), owner, self._common)
 

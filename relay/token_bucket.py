@@ -28,33 +28,38 @@ class Rate:
 
 
 class Bucket:
-    """What one twin may still spend."""
+    """What one twin may still spend.
 
-    __slots__ = ("_at_s", "_rate", "_tokens")
+    Attributes:
+        tokens: how much that is, as of the last `refill`; below 0 it is owed.
+    """
+
+    __slots__ = ("_at_s", "_rate", "tokens")
 
     def __init__(self, rate: Rate) -> None:
         """Start full, at no particular time."""
         self._rate = rate
-        self._tokens = float(rate.burst)
+        self.tokens = float(rate.burst)
         self._at_s = 0.0
 
     def has(self, cost: float, now_s: float) -> bool:
         """Whether this much can be spent without going into debt."""
-        self._refill(now_s)
-        return self._tokens >= cost
+        self.refill(now_s)
+        return self.tokens >= cost
 
     def spend(self, cost: float, now_s: float) -> None:
         """Take this much, whatever there is."""
-        self._refill(now_s)
-        self._tokens -= cost
+        self.refill(now_s)
+        self.tokens -= cost
 
     def debt_s(self, now_s: float) -> float:
         """How long until what was spent too much has come in again; 0 when there is no debt."""
-        self._refill(now_s)
-        return max(-self._tokens / self._rate.per_s, 0.0)
+        self.refill(now_s)
+        return max(-self.tokens / self._rate.per_s, 0.0)
 
-    def _refill(self, now_s: float) -> None:
+    def refill(self, now_s: float) -> None:
+        """Put in what has come in until now."""
         if now_s != self._at_s:
             come_in = max(now_s - self._at_s, 0.0) * self._rate.per_s
-            self._tokens = min(float(self._rate.burst), self._tokens + come_in)
+            self.tokens = min(float(self._rate.burst), self.tokens + come_in)
             self._at_s = now_s

@@ -31,11 +31,12 @@ class Rates:
 class Allowance:
     """One twin's buckets."""
 
-    __slots__ = ("_bytes", "_messages", "_rates")
+    __slots__ = ("_bytes", "_messages", "_owes", "_rates")
 
     def __init__(self, rates: Rates) -> None:
         """Start with full buckets."""
         self._rates = rates
+        self._owes = False
         self._messages = None if rates.messages is None else Bucket(rates.messages)
         self._bytes = None if rates.bytes is None else Bucket(rates.bytes)
 
@@ -49,8 +50,11 @@ class Allowance:
 
     def wait_s(self, now_s: float) -> float:
         """How long the twin has to wait until it owes nothing; 0 when it may go on."""
+        if not self._owes:  # nearly always, and this is asked for every frame
+            return 0.0
         messages = self._messages.debt_s(now_s) if self._messages else 0.0
         size = self._bytes.debt_s(now_s) if self._bytes else 0.0
+        self._owes = messages > 0 or size > 0
         return max(messages, size)
 
     def take_all(self, messages: int, size_bytes: int, now_s: float) -> bool:
@@ -58,11 +62,18 @@ class Allowance:
 
         The ordinary case, at the cost of one message.
         """
-        if self._messages and not self._messages.has(messages, now_s):
-            return False
-        if self._bytes and not self._bytes.has(size_bytes, now_s):
-            return False
-        self._spend(messages, size_bytes, now_s)
+        count, size = self._messages, self._bytes
+        if count is not None:
+            count.refill(now_s)
+            if count.tokens < messages:
+                return False
+        if size is not None:
+            size.refill(now_s)
+            if size.tokens < size_bytes:
+                return False
+            size.tokens -= size_bytes
+        if count is not None:
+            count.tokens -= messages
         return True
 
     def take(self, size_bytes: int, now_s: float) -> Refusal | None:
@@ -80,14 +91,12 @@ class Allowance:
             return too_fast(self._rates.messages, "messages", self.wait_s(now_s))
         if self._bytes and self._rates.bytes and self._bytes.debt_s(now_s) > slow_s_max:
             return too_fast(self._rates.bytes, "bytes", self.wait_s(now_s))
-        self._spend(1, size_bytes, now_s)
-        return None
-
-    def _spend(self, messages: int, size_bytes: int, now_s: float) -> None:
         if self._messages:
-            self._messages.spend(messages, now_s)
+            self._messages.spend(1, now_s)
         if self._bytes:
             self._bytes.spend(size_bytes, now_s)
+        self._owes = True  # or so it may be; `wait_s` finds out
+        return None
 
 
 def too_fast(rate: Rate, what: str, wait_s: float) -> Refusal:

@@ -85,7 +85,11 @@ class ClientSocket:
 
     @classmethod
     async def accept(
-        cls, request: web.Request, message_bytes_max: int, subprotocol: str | None = None
+        cls,
+        request: web.Request,
+        message_bytes_max: int,
+        subprotocol: str | None = None,
+        envelope_bytes_max: int | None = None,
     ) -> "ClientSocket":
         """Answer 101. Call after `wants_websocket` and `check_handshake`.
 
@@ -93,6 +97,7 @@ class ClientSocket:
             request: the upgrade.
             message_bytes_max: larger messages close the connection with 1009.
             subprotocol: the one of those offered that is selected (RFC 6455, 4.2.2), if any.
+            envelope_bytes_max: the limit that such a client is told, when it is not that of a message.
         """
         headers = CIMultiDict(request.headers)
         headers[hdrs.UPGRADE] = "websocket"  # aiohttp knows no lists here
@@ -103,7 +108,7 @@ class ClientSocket:
         transport = request.transport
         if transport is None:
             raise ConnectionResetError("the client left during the handshake")
-        response = _Response(transport, message_bytes_max, subprotocol)
+        response = _Response(transport, message_bytes_max, subprotocol, envelope_bytes_max or message_bytes_max)
         await response.prepare(request.clone(headers=headers))
         response.forget_request()
         limit_unsent(transport)
@@ -197,7 +202,9 @@ class ClientSocket:
 class _Response(web.WebSocketResponse):
     """aiohttp's WebSocket, without compression, and without a hasty end when the client breaks the rules."""
 
-    def __init__(self, transport: asyncio.Transport, message_bytes_max: int, subprotocol: str | None) -> None:
+    def __init__(
+        self, transport: asyncio.Transport, message_bytes_max: int, subprotocol: str | None, told_bytes_max: int
+    ) -> None:
         super().__init__(
             protocols=() if subprotocol is None else (subprotocol,),
             autoping=False,
@@ -207,7 +214,7 @@ class _Response(web.WebSocketResponse):
             timeout=CLOSE_S_MAX,
         )
         self._client_transport = transport
-        self._message_bytes_max = message_bytes_max
+        self._told_bytes_max = told_bytes_max
 
     def forget_request(self) -> None:
         """Let go of the request that has been answered; whoever made us closes the connection."""
@@ -216,7 +223,7 @@ class _Response(web.WebSocketResponse):
     async def close(self, *, code: int = WSCloseCode.OK, message: bytes = b"", drain: bool = True) -> bool:
         """Called by aiohttp itself when a frame is wrong or too large: say why, and stay until the client has heard."""
         if code == WSCloseCode.MESSAGE_TOO_BIG:
-            message = f"message is too large: at most {self._message_bytes_max} bytes are accepted".encode()
+            message = f"message is too large: at most {self._told_bytes_max} bytes are accepted".encode()
         if code in (WSCloseCode.MESSAGE_TOO_BIG, WSCloseCode.PROTOCOL_ERROR, WSCloseCode.INVALID_TEXT):
             transport = self._client_transport
             try:

@@ -414,6 +414,7 @@ async def test_sessions_survive_an_outage_of_the_store(tmp_path: Path) -> None:
     async with relay(tmp_path, Directory(7, 9), **options) as bed, bed.client(7) as client:  # type: ignore[arg-type]
         await send(client, request(7, 9, "before"))
         await until(lambda: bed.keys_are("stream:9"))
+        await bed.app.mailboxes.idle()  # the relay knows it, too
         bed.proxy.cut()
         await send(client, request(7, 9, "during"))
         error = await receive(client)

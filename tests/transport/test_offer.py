@@ -114,3 +114,11 @@ def test_nothing_to_offer() -> None:
     assert offer.make() == ()
     assert not offer.failed(refused(400), understood=False)
     assert offer.make() == ()
+
+
+def test_a_refusal_of_the_relay_itself_is_not_about_the_offer() -> None:
+    """A web server in front may dislike the offer; a relay of ours that refuses says so in a header."""
+    for headers, gives_up in ((Headers(), True), (Headers({"RMB-Refusal": "not_admitted"}), False)):
+        offer = Offer(OURS, Clock())
+        assert offer.make() == OURS
+        assert offer.failed(InvalidStatus(Response(403, "", headers, b"")), understood=False) is gives_up

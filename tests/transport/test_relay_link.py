@@ -126,6 +126,51 @@ async def test_an_end_that_meets_a_lost_connection_is_an_end(monkeypatch: pytest
         assert relay.accepted == 1
 
 
+@pytest.mark.parametrize(
+    ("answer", "text", "pause_s"),
+    [
+        (
+            b"HTTP/1.1 429 No\r\nRMB-Refusal: too_many\r\nRetry-After: 60\r\nContent-Length: 4\r\n\r\nmany",
+            "relay asks us to come back later: 429 many",
+            60.0 * (1 + 0.999 / 4),
+        ),
+        (
+            b"HTTP/1.1 503 No\r\nRetry-After: 7\r\nContent-Length: 4\r\n\r\nbusy",
+            "relay asks us to come back later: 503 busy",
+            7.0 * (1 + 0.999 / 4),
+        ),
+        (
+            b"HTTP/1.1 403 No\r\nRMB-Refusal: not_admitted\r\nContent-Length: 2\r\n\r\nno",
+            "relay does not admit this twin: 403 no; ask the operator of the relay to admit this twin, or for a ticket "
+            "(--relay-ticket-file)",
+            60.0 * (1 + 0.999 / 4),
+        ),
+    ],
+)
+async def test_a_refusal_is_understood(
+    answer: bytes, text: str, pause_s: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It stays away for as long as it is told, a little longer by chance, and the status says what to do."""
+    paused: asyncio.Future[float] = asyncio.get_running_loop().create_future()
+    sleep = asyncio.sleep
+
+    async def pause(delay_s: float) -> None:
+        if delay_s > 1.0 and not paused.done():
+            paused.set_result(delay_s)
+        await sleep(min(delay_s, 600.0))
+
+    monkeypatch.setattr("rmb_peer.transport.relay_link.asyncio.sleep", pause)
+    async with answering(answer) as (url, _):
+        link = new_link(url)
+        running = asyncio.create_task(link.run())
+        async with asyncio.timeout(WAIT_S):
+            assert await paused == pytest.approx(pause_s)
+        error = link.status().last_error
+        assert error is not None and error[1] == text
+        running.cancel()
+        await asyncio.wait([running])
+
+
 async def first_of(running: asyncio.Task[None], waiting: object) -> None:
     """Wait for something while the link runs; a link that ended fails the test with its error."""
     waiter = asyncio.ensure_future(waiting)  # type: ignore[call-overload]
