@@ -513,6 +513,7 @@ class RelayApp:
         assert runner.server is not None
         entrance = Entrance(runner.server, limits, self.metrics, occupancy=occupancy, certificates=certificates)
         await entrance.open(listener)
+        stack.callback(listener.close)  # or those who come while we stop would wait in its queue
         stack.push_async_callback(entrance.close)
 
     async def _runner(self, stack: AsyncExitStack, app: web.Application) -> web.AppRunner:

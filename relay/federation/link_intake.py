@@ -10,6 +10,7 @@ This module refuses to know sockets, and how the other relay has proven its name
 """
 
 from collections.abc import Callable, Coroutine
+from dataclasses import replace
 
 from relay.acknowledged_intake import AcknowledgedIntake, Client
 from relay.exchange import Exchange
@@ -53,7 +54,8 @@ class LinkIntake(AcknowledgedIntake):
             message_bytes_max: larger envelopes are refused.
             refuse_rate: counts an envelope against the rate of the other relay; says so when that is too high.
         """
-        super().__init__(NO_TWIN, exchange, other, spawn, message_bytes_max=message_bytes_max)
+        relays_have_their_own = replace(exchange, rates=None, limiter=None)
+        super().__init__(NO_TWIN, relays_have_their_own, other, spawn, message_bytes_max=message_bytes_max)
         self._refuse_rate = refuse_rate
         self._put_off: set[int] = set()
         self._all_put_off = False

@@ -62,7 +62,7 @@ async def test_a_ticket_opens(tmp_path: Path, offers: tuple[str, ...]) -> None:
         async with link(bed, "open sesame", offers) as one:
             await until(lambda: one.link.connected)
             tickets.write_text("")
-            await bed.app.reload_limits()
+            bed.reload()
             await until(lambda: "no longer admitted" in one.last_error)
         async with link(bed, None, offers) as one:
             await until(lambda: one.last_error)

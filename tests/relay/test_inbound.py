@@ -199,7 +199,8 @@ async def test_a_body_that_breaks_off(bed: TestBed) -> None:
 
 async def test_a_body_that_does_not_come(tmp_path: Path) -> None:
     """A sender that never finishes is answered and let go."""
-    async with relay(tmp_path, Directory(), limits=LimitSettings(body_s=0.05)) as bed:
+    inbound = InboundSettings(open_to_all=True)
+    async with relay(tmp_path, Directory(), inbound=inbound, limits=LimitSettings(body_s=0.05)) as bed:
         data = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\nabc"
         status, _, body = await raw_http(bed.app.address, data)
         assert (status, body) == (400, b"bad request: the body did not arrive within 0.05 seconds")

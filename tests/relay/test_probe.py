@@ -8,6 +8,7 @@ import pytest
 from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidStatus
 
+from relay.federation.inbound_settings import InboundSettings
 from relay.probe import PROBE_TWIN, Probe, ProbeFailed, ProbeIdentity
 from rmb_peer.protocol.address import Address
 from tests.support.proxy import proxy
@@ -58,17 +59,18 @@ async def test_nobody_else_signs_in_as_the_probe(bed: TestBed) -> None:
     assert (failed.value.step, str(failed.value)) == ("sign in", "answered with status 401")
 
 
-async def test_nobody_writes_to_the_probe(bed: TestBed) -> None:
+async def test_nobody_writes_to_the_probe(tmp_path: Path) -> None:
     """As a destination it is unknown, and no other relay can post to it."""
-    owner = str(bed.app._probe_identity.owner)
-    async with bed.client(7) as client:
-        for destination in (str(PROBE_TWIN), owner):
-            await send(client, request(7, destination))
-            assert await receive_error(client) == "unknown twin destination"
-    data = request(7, owner).SerializeToString()
-    async with aiohttp.ClientSession() as session, session.post(bed.http, data=data) as answer:
-        assert (answer.status, await answer.text()) == (400, "bad request: unknown twin destination")
-    assert await bed.waiting(owner) == []
+    async with relay(tmp_path, Directory(7), inbound=InboundSettings(open_to_all=True)) as bed:
+        owner = str(bed.app._probe_identity.owner)
+        async with bed.client(7) as client:
+            for destination in (str(PROBE_TWIN), owner):
+                await send(client, request(7, destination))
+                assert await receive_error(client) == "unknown twin destination"
+        data = request(7, owner).SerializeToString()
+        async with aiohttp.ClientSession() as session, session.post(bed.http, data=data) as answer:
+            assert (answer.status, await answer.text()) == (400, "bad request: unknown twin destination")
+        assert await bed.waiting(owner) == []
 
 
 async def test_processes_of_one_relay_share_an_identity(bed: TestBed) -> None:

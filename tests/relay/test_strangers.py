@@ -165,9 +165,9 @@ async def test_admission_by_list(tmp_path: Path) -> None:
         assert await refused(bed, 9) == (403, "not_admitted", "60", text)
         async with bed.client(7) as goes:
             twins.write_text("8\nnonsense\n")
-            assert not await bed.app.reload_limits()
+            assert not bed.reload()
             twins.write_text("8\n")
-            assert await bed.app.reload_limits()
+            assert bed.reload()
             assert await closed(goes) == (1008, "twin is no longer admitted: ask the relay's operator")
         assert (await refused(bed, 7))[0] == 403
         await (await stays.ping())
@@ -234,11 +234,11 @@ async def test_tls_and_a_renewed_certificate(tmp_path: Path, monkeypatch: pytest
         async with bed.client(7) as older:
             assert await serial(older) == 10
             issue(11).write(tmp_path)
-            assert await bed.app.reload_limits()
+            assert bed.reload()
             async with bed.client(9) as newer:
                 assert await serial(newer) == 11
                 certificate.write_text("broken")
-                assert not await bed.app.reload_limits()
+                assert not bed.reload()
                 await send(older, request(7, 9, "still here"))
                 assert (await receive(newer)).uid == "still here"
             async with bed.client(9) as newer:

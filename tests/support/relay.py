@@ -102,6 +102,12 @@ class TestBed:
         options = {"compression": None, "max_size": None, "ping_interval": None, **options}
         return connect(f"{self.app.url}/?{token(owner)}", **options)
 
+    def reload(self) -> bool:
+        """What SIGHUP does when the flags are the same: files are read again. Whether all of them could be used."""
+        reloads = self.app.reloads
+        done = reloads.reload(lambda: reloads.config)
+        return done is not None and not done.refused
+
     async def keys(self) -> set[bytes]:
         store: Any = self.store
         return set(await store.keys("stream:*"))

@@ -408,6 +408,6 @@ async def test_stopping(tmp_path: Path, calling: CallingRelay) -> None:
         heard: list[Outcome] = []
         link.on_outcome = lambda uid, outcome: heard.append(outcome)
         await bed.app.__aexit__()
-        assert await link.closed() == (1001, "relay is shutting down")
+        assert await link.closed() == (1001, "relay is shutting down; retry after 2 s")
         assert heard == [IS_SAFE]
         assert len(await bed.waiting("9")) == 1
