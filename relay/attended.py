@@ -14,6 +14,7 @@ from typing import Generic, TypeVar
 from aiohttp import WSMessage, WSMsgType
 from aiohttp.web import RequestHandler
 
+from relay.bell import Bell
 from relay.ends import CLIENT_CLOSED, LOST, SHUTDOWN, SILENT, STUCK, TEXT, End, how_it_ended
 from relay.tasks import end as end_tasks
 from relay.websocket import ClientSocket
@@ -43,6 +44,7 @@ class Attended(ABC, Generic[Entry]):
         self._timer_at = 0.0
         self._reading_paused = False
         """While we do not read, the client cannot be blamed for a pong that we do not see."""
+        self._may_go_on = Bell()
         self._helpers: list[asyncio.Task[None]] = []
         """What runs beside the reader."""
         self._tasks: asyncio.TaskGroup
@@ -85,6 +87,10 @@ class Attended(ABC, Generic[Entry]):
         """Cut the connection."""
         self._socket.abort()
 
+    def go_on(self) -> None:
+        """The web server has done with the request that began the connection: it may be read and written."""
+        self._may_go_on.set()
+
     def stop(self) -> None:
         """End the connection because the relay stops."""
         self._end(SHUTDOWN)
@@ -99,6 +105,7 @@ class Attended(ABC, Generic[Entry]):
                 reader until the connection ends.
             leave: the connection has just ended; what it was entered in has to forget it.
         """
+        await self._may_go_on.wait()
         async with asyncio.TaskGroup() as self._tasks:
             return await self._serve(begin, leave)
 

@@ -172,7 +172,8 @@ class Server:
         if self._stopping:
             return _stopping()
         connection = await self._accept(request, owner, acknowledged)
-        return self._upgraded(request, connection, partial(self._serve_client, connection, admitted))
+        self._admitted[connection] = admitted
+        return self._upgraded(request, connection)
 
     async def _upgrade_relay(self, request: web.Request) -> web.StreamResponse:
         headers = request.headers
@@ -183,27 +184,20 @@ class Server:
         check_handshake(headers)
         if self._stopping:
             return _stopping()
-        connection = await self._accept_relay(request, caller)
-        return self._upgraded(request, connection, partial(self._serve, connection))
+        return self._upgraded(request, await self._accept_relay(request, caller))
 
-    def _upgraded(
-        self, request: web.Request, connection: Attended[Any], serve: Callable[[list[AtEnd]], None]
-    ) -> Upgraded:
+    def _upgraded(self, request: web.Request, connection: Attended[Any]) -> Upgraded:
+        """The connection begins at once: a session takes its place before its client can know that it has one."""
         if (door := door_of(request)) is not None:
             door.session_began()
-        return Upgraded(connection.protocol, serve)
-
-    def _serve_client(self, connection: SignedIn, admitted: Admitted, at_end: list[AtEnd]) -> None:
-        self._admitted[connection] = admitted
-        self._serve(connection, at_end)
-
-    def _serve(self, connection: Attended[Any], at_end: list[AtEnd]) -> None:
+        upgraded = Upgraded(connection.protocol, connection.go_on)
         serving = asyncio.get_running_loop().create_task(connection.run())
         self._connections[connection] = serving
         self._all_gone.clear()
-        serving.add_done_callback(partial(self._ended, connection, at_end))
+        serving.add_done_callback(partial(self._ended, connection, upgraded.at_end))
         if self._stopping:  # it began while the handshake was under way
             connection.stop()
+        return upgraded
 
     def _ended(self, connection: Attended[Any], at_end: list[AtEnd], serving: "asyncio.Task[None]") -> None:
         del self._connections[connection]

@@ -113,6 +113,7 @@ class SignedIn(Attended[EntryId]):
             session = self._register()
         except RelayFull as full:
             self._exchange.metrics.refusals[full.refusal.reason] += 1
+            await self._may_go_on.wait()
             await self._socket.close(WSCloseCode.TRY_AGAIN_LATER, full.refusal.text)
             return
         limiter, rates, metrics = self._exchange.limiter, self._exchange.rates, self._exchange.metrics

@@ -9,7 +9,7 @@ see it. It goes on to feed what arrives to the WebSocket, and to hear of the con
 touches attributes which aiohttp does not document; `tests/relay/test_upgrade.py` would notice if they changed.
 """
 
-import asyncio
+from asyncio import Task, Transport
 from collections.abc import Callable
 from functools import partial
 
@@ -22,19 +22,23 @@ AtEnd = Callable[[], None]
 class Upgraded(StreamResponse):
     """The answer of a handler that has answered the handshake itself."""
 
-    def __init__(self, protocol: RequestHandler, serve: "Callable[[list[AtEnd]], None]") -> None:
+    def __init__(self, protocol: RequestHandler, go_on: Callable[[], None]) -> None:
         """The answer to one request.
 
         Args:
             protocol: aiohttp's, of the connection.
-            serve: begins to serve the connection; called once aiohttp has done with the request, with `at_end`, which
-                it has to call when the connection ends.
+            go_on: aiohttp has done with the request: from now on the connection may be read and written.
         """
         super().__init__(status=101)
         self._protocol = protocol
-        self._serve = serve
+        self._detached: Transport | None = None
         self.at_end: list[AtEnd] = []
         """For those who take part in the request, and want to hear when the connection ends."""
+        task = protocol._task_handler
+        if task is None:
+            go_on()  # the connection is lost, and whoever serves it will notice
+        else:
+            task.add_done_callback(partial(self._done, go_on))
 
     async def prepare(self, request: BaseRequest) -> AbstractStreamWriter | None:
         """Nothing is left to be said."""
@@ -42,17 +46,11 @@ class Upgraded(StreamResponse):
 
     async def write_eof(self, data: bytes = b"") -> None:
         """The last thing that aiohttp calls before it ends its task."""
-        protocol, serve = self._protocol, partial(self._serve, self.at_end)
-        transport, task = protocol.transport, protocol._task_handler
-        if transport is None or task is None:
-            serve()  # the connection is lost, and whoever serves it will notice
-            return
-        protocol.transport = None
+        protocol = self._protocol
+        self._detached, protocol.transport = protocol.transport, None
         protocol._parser = None  # of HTTP
 
-        def done(_: "asyncio.Task[None]") -> None:
-            if not transport.is_closing():
-                protocol.transport = transport
-            serve()
-
-        task.add_done_callback(done)
+    def _done(self, go_on: Callable[[], None], _: "Task[None]") -> None:
+        if self._detached is not None and not self._detached.is_closing():
+            self._protocol.transport = self._detached
+        go_on()

@@ -125,6 +125,7 @@ class RelayConnection(Attended[None]):
         """Serve the link until it ends. Look-ups that its last envelopes wait for are finished first."""
         if not self._links.enter(self._domain):
             self._exchange.metrics.refusals["relay_links"] += 1
+            await self._may_go_on.wait()
             await self._socket.close(WSCloseCode.TRY_AGAIN_LATER, "too many links from this relay")
             return
         event(_LOG, logging.INFO, "link of another relay opened", relay=self._domain)
