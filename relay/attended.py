@@ -51,6 +51,9 @@ class Attended(ABC, Generic[Entry]):
 
     # --- what differs -------------------------------------------------------------------------------------------------
 
+    def enter(self) -> None:
+        """The handshake has just been answered, in this very turn of the event loop. Call it before `run`."""
+
     @abstractmethod
     async def run(self) -> None:
         """Serve the connection until it ends. Call it once."""

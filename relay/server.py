@@ -188,6 +188,7 @@ class Server:
 
     def _upgraded(self, request: web.Request, connection: Attended[Any]) -> Upgraded:
         """The connection begins at once: a session takes its place before its client can know that it has one."""
+        connection.enter()
         if (door := door_of(request)) is not None:
             door.session_began()
         upgraded = Upgraded(connection.protocol, connection.go_on)

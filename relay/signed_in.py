@@ -22,6 +22,7 @@ from relay.mailboxes import EntryId, Mailboxes, MailboxFailed, Page
 from relay.probe import PROBE_TWIN
 from relay.session_log import SessionLog
 from relay.sessions import RelayFull, Session, Sessions
+from relay.switch import Refusal
 from relay.websocket import ClientSocket
 from rmb_peer.logs import event, get_logger
 from rmb_peer.protocol.address import Address
@@ -69,6 +70,8 @@ class SignedIn(Attended[EntryId]):
         self._sessions = common.sessions
         self._mailboxes = common.mailboxes
         self._feed = Feed(self._read_page)
+        self._session: Session | None = None
+        self._full: Refusal | None = None
         self._prepare()
 
     # --- what the two ways of speaking decide -------------------------------------------------------------------------
@@ -107,14 +110,18 @@ class SignedIn(Attended[EntryId]):
 
     # --- from the beginning to the end --------------------------------------------------------------------------------
 
+    def enter(self) -> None:
+        """Take the place of an older session, before its client hears anything more of it."""
+        try:
+            self._session = self._register()
+        except RelayFull as full:
+            self._full = full.refusal
+
     async def run(self) -> None:
         """Serve the session until it ends. Look-ups that its last envelopes wait for are finished first."""
-        try:
-            session = self._register()
-        except RelayFull as full:
-            self._exchange.metrics.refusals[full.refusal.reason] += 1
-            await self._may_go_on.wait()
-            await self._socket.close(WSCloseCode.TRY_AGAIN_LATER, full.refusal.text)
+        session = self._session
+        if session is None:
+            await self._refuse()
             return
         limiter, rates, metrics = self._exchange.limiter, self._exchange.rates, self._exchange.metrics
         metrics.signins += 1
@@ -142,6 +149,12 @@ class SignedIn(Attended[EntryId]):
                 reason=end.reason,
                 unconfirmed=self._unconfirmed,
             )
+
+    async def _refuse(self) -> None:
+        assert self._full is not None
+        self._exchange.metrics.refusals[self._full.reason] += 1
+        await self._may_go_on.wait()
+        await self._socket.close(WSCloseCode.TRY_AGAIN_LATER, self._full.text)
 
     @property
     def twin(self) -> int:
