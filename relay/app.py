@@ -15,23 +15,24 @@ from contextlib import AsyncExitStack
 from typing import Any, Self
 
 from aiohttp import web
-from redis.asyncio import Redis
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
+from redis.exceptions import RedisError
 
 from relay.config import REGISTRY_HOSTED, REGISTRY_NONE, RelayConfig, default_domains
 from relay.delivery import Delivery
 from relay.exchange import Exchange
+from relay.horizon import Horizon
 from relay.limits import WINDOW_S, RateLimiter
 from relay.listening import address_of, listen, local_address_of, raise_open_files
 from relay.lookup import NoTwins
 from relay.mailboxes import MailboxFailed
 from relay.metrics import Metrics
 from relay.redis_mailboxes import RedisMailboxes
+from relay.redis_presence import RedisPresence
 from relay.registry_api import add_registry_routes
 from relay.registry_store import RegistryStore
 from relay.server import Server
 from relay.sessions import Sessions
+from relay.store import Store, connect, detect_cluster
 from relay.tasks import end as end_tasks
 from rmb_peer import __version__
 from rmb_peer.embedded.valkey import EmbeddedServerFailed, EmbeddedValkey
@@ -50,9 +51,6 @@ PROTOCOLS = ("rmb.1", SUBPROTOCOL)
 STORE_TIMEOUT_S = 20.0
 """A store that takes longer for one answer is treated as gone. A guess: a busy disk holds up an append-only file for
 seconds, and half of what a link waits for an answer (spec rmb 5.7) is left for telling the sender."""
-
-STORE_CONNECT_S = 2.0
-"""A guess; the store is close by."""
 
 DRAIN_S_MAX = 8.0
 """How long stopping waits for sessions: a last pong, a closing handshake, look-ups. A guess."""
@@ -78,7 +76,9 @@ class RelayApp:
         address: `host:port` that it listens on.
         url: where a client on this machine connects, `ws://host:port`.
         metrics: its counters.
+        process: its name among all that share the store.
         mailboxes: its store, once it has started.
+        presence: where the sessions of all processes are, once it has started.
     """
 
     def __init__(
@@ -102,7 +102,9 @@ class RelayApp:
         self.address = ""
         self.url = ""
         self.metrics = Metrics()
+        self.process = secrets.token_hex(8)
         self.mailboxes: RedisMailboxes
+        self.presence: RedisPresence
 
     async def __aenter__(self) -> Self:
         """Start.
@@ -129,12 +131,15 @@ class RelayApp:
         port = listener.getsockname()[1]
         domains = frozenset(normalize_relay(name) for name in config.domains) or default_domains(port)
         tasks = await stack.enter_async_context(asyncio.TaskGroup())
-        store_url = config.redis_url or await self._start_store(stack, tasks)
+        store_url = next(iter(config.redis_cluster), config.redis_url) or await self._start_store(stack, tasks)
+        self._cluster = bool(config.redis_cluster) or await detect_cluster(store_url, STORE_TIMEOUT_S)
         self.mailboxes = mailboxes = await self._open_mailboxes(stack, tasks, store_url)
         app = web.Application(client_max_size=config.message_bytes_max)
         lookup = self._lookup or await self._open_lookup(stack, tasks, store_url, app, domains)
         sessions = Sessions(config.sessions_max)
         self.metrics.sessions = lambda: len(sessions)
+        horizon = Horizon()
+        self.presence = await self._open_presence(stack, tasks, store_url, sessions, horizon)
         limit = config.rate_limit
         exchange = Exchange(
             delivery=Delivery(mailboxes, sessions, self.metrics),
@@ -143,6 +148,8 @@ class RelayApp:
             limiter=RateLimiter(limit.frames, limit.bytes, 2 * config.sessions_max) if limit else None,
             metrics=self.metrics,
             now_s=self._now_s,
+            presence=self.presence,
+            horizon=horizon,
         )
         server = Server(
             exchange,
@@ -178,11 +185,10 @@ class RelayApp:
         return valkey.url
 
     async def _open_mailboxes(self, stack: AsyncExitStack, tasks: asyncio.TaskGroup, url: str) -> RedisMailboxes:
-        client = _connect(url, Retry(NoBackoff(), 0))
-        stack.push_async_callback(client.aclose)
+        client = self._connect(stack, url, once=True)
         mailboxes = RedisMailboxes(
             client,
-            process=secrets.token_hex(8),
+            process=self.process,
             on_poison=self._count_poison,
             append_s_max=self._config.store_patience_s,
         )
@@ -193,6 +199,36 @@ class RelayApp:
         stack.push_async_callback(mailboxes.close)
         tasks.create_task(mailboxes.run())
         return mailboxes
+
+    async def _open_presence(
+        self, stack: AsyncExitStack, tasks: asyncio.TaskGroup, url: str, sessions: Sessions, horizon: Horizon
+    ) -> RedisPresence:
+        presence = RedisPresence(
+            self._connect(stack, url),
+            self._connect(stack, url, timeout_s=None),
+            sessions,
+            horizon,
+            process=self.process,
+            timing=self._config.presence,
+        )
+        try:
+            await presence.start()
+        except (RedisError, OSError) as error:
+            raise StartFailed(f"cannot use the store given by --redis: {error}") from None
+        stack.push_async_callback(presence.close)
+        tasks.create_task(presence.run())
+        return presence
+
+    def _connect(
+        self, stack: AsyncExitStack, url: str, *, once: bool = False, timeout_s: float | None = STORE_TIMEOUT_S
+    ) -> Store:
+        urls = self._config.redis_cluster or (url,)
+        try:
+            client = connect(urls, cluster=self._cluster, timeout_s=timeout_s, once=once)
+        except ValueError as error:
+            raise StartFailed(f"--redis is no URL of a store: {error}") from None
+        stack.push_async_callback(client.aclose)
+        return client
 
     def _count_poison(self, count: int) -> None:
         self.metrics.poison += count
@@ -212,9 +248,7 @@ class RelayApp:
             event(_LOG, logging.WARNING, "no registry: no twin is known, so nobody can sign in")
             return NoTwins()
         if self._config.registry == REGISTRY_HOSTED:
-            client = _connect(store_url)
-            stack.push_async_callback(client.aclose)
-            registry = store = RegistryStore(client)
+            registry = store = RegistryStore(self._connect(stack, store_url))
             add_registry_routes(app, store, audience_names=domains)
         else:
             from rmb_peer.registry.opening import open_registry
@@ -298,11 +332,3 @@ class RelayApp:
         site = web.SockSite(runner, listener)
         await site.start()
         stack.push_async_callback(site.stop)
-
-
-def _connect(url: str, retry: Retry | None = None) -> Redis:
-    options: dict[str, Any] = {} if retry is None else {"retry": retry}
-    try:
-        return Redis.from_url(url, socket_timeout=STORE_TIMEOUT_S, socket_connect_timeout=STORE_CONNECT_S, **options)
-    except ValueError as error:
-        raise StartFailed(f"--redis is no URL of a store: {error}") from None

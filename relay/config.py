@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from relay.mailboxes import APPEND_S_MAX
+from relay.members import Timing
 from rmb_peer.logs import LogFormat
 from rmb_peer.protocol.envelope import MESSAGE_BYTES_MAX
 from rmb_peer.protocol.errors import BadRequest
@@ -58,6 +59,9 @@ class RelayConfig:
         store_patience_s: how long an envelope waits for a store that does not answer; then its sender is told.
         direct_s_max: how long an envelope that was handed over without the store may stay unacknowledged; then it is
             stored. A guess: several round trips around the world.
+        redis_cluster: some servers of a cluster, which is the store instead of `redis_url`.
+        presence: how several processes on one store hear of each other.
+        shared_port: whether other processes listen on the same port.
         rhythm: pings; the times of other implementations (spec rmb 5.7).
         log_format: see `rmb_peer.logs`.
         debug: 0 information, 1 debug, 2 trace.
@@ -76,6 +80,9 @@ class RelayConfig:
     message_bytes_max: int = MESSAGE_BYTES_MAX
     store_patience_s: float = APPEND_S_MAX
     direct_s_max: float = 1.0
+    redis_cluster: tuple[str, ...] = field(default=(), repr=False)  # may hold passwords
+    presence: Timing = field(default_factory=Timing)
+    shared_port: bool = False
     rhythm: Rhythm = field(default_factory=Rhythm)
     log_format: LogFormat = "auto"
     debug: int = 0

@@ -82,6 +82,9 @@ class Connection(SignedIn):
         self._intake = Intake(self._owner, self._exchange, self._reply, spawn, self._dealt_with)
         return [self._write(), self._write_replies(), self._write_pongs()]
 
+    async def _before_page(self) -> None:
+        """Nothing is handed over without the mailbox here."""
+
     # --- reading ------------------------------------------------------------------------------------------------------
 
     async def _room(self) -> None:

@@ -6,6 +6,7 @@ from functools import partial
 from relay.handover import Handover, Parcel
 from relay.mailboxes import ENTRIES_MAX, Entry, EntryId, Mailboxes, Receipt
 from relay.metrics import Metrics
+from relay.presence_script import foreign_of
 from relay.sessions import Session, Sessions
 from rmb_peer.protocol.address import Address
 
@@ -96,7 +97,7 @@ class Delivery:
         session = self._sessions.get(owner)
         if session is not None:
             session.depth = receipt.depth
-            session.feed.offer(Entry(receipt.id, data))
+            session.feed.offer(Entry(receipt.id, data), foreign_of(receipt, session.generation))
 
     def _on_backed_up(
         self, owner: Address, parcel: Parcel, handover: Handover, appended: "asyncio.Future[Receipt]"
@@ -108,10 +109,11 @@ class Delivery:
         session = self._sessions.get(owner)
         if session is not None:
             session.depth = receipt.depth
+            foreign = foreign_of(receipt, session.generation)
             if session.handover is handover:
-                session.feed.has(receipt.id)
+                session.feed.has(receipt.id, foreign)
             elif not parcel.ended:
-                session.feed.offer(Entry(receipt.id, parcel.data))
+                session.feed.offer(Entry(receipt.id, parcel.data), foreign)
         handover.backed_up(parcel, receipt.id)
 
     def _receipt(self, owner: Address, data: bytes, appended: "asyncio.Future[Receipt]") -> Receipt | None:

@@ -28,6 +28,21 @@ def outbox_key(domain: str) -> str:
     return f"relay.outbox:{{{domain}}}"
 
 
+def presence_field(session: str | None) -> str:
+    """Which session, in that hash. Absent and empty ids are two sessions."""
+    return "-" if session is None else f"={session}"
+
+
+def appended_key(process: str, twin: int | None = None) -> str:
+    """The number and the result of a process's last batch of appends; on a cluster, of those for one twin."""
+    return f"relay.appended.{process}" if twin is None else f"relay.appended.{process}:{{{twin}}}"
+
+
+def process_channel(process: str) -> str:
+    """Where a process is told about its sessions."""
+    return f"relay.process.{process}"
+
+
 def lease_key(name: str) -> str:
     """Who does a kind of work at present: a string that expires."""
     return f"relay.lease:{{{name}}}"
@@ -38,3 +53,12 @@ OUTBOXES = "relay.outboxes"
 
 IDENTITY = "relay.identity"
 """The secret seed of the relay, in hex, unless it is kept in a file."""
+
+PROCESSES = "relay.processes"
+"""The processes that live: a sorted set, by the millisecond until which they are believed to."""
+
+JOINS = "{relay.processes}.joins"
+"""How often a process has begun: a number. In the same slot as `PROCESSES`."""
+
+PROCESSES_CHANNEL = "relay.processes"
+"""Where a process that begins says so."""

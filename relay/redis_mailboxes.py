@@ -7,20 +7,22 @@ Appends travel as one call of a script per batch. When the connection breaks bef
 whether the batch was carried out; so the script leaves the number and the result of the last batch behind, and a batch
 that is sent again only reads them.
 
-This module refuses to know who is connected.
+The script also looks up where the session is connected: its process is told when another one appends
+(`presence_script`). On a cluster a batch travels as one call per twin, whose keys share a slot.
+
+This module refuses to know who is connected here.
 """
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from redis.asyncio import Redis
 from redis.exceptions import RedisError, ResponseError
 
 from relay.batcher import Batcher
-from relay.keys import mailbox_key
+from relay.keys import appended_key, mailbox_key, presence_field, presence_key
 from relay.mailboxes import (
     APPEND_S_MAX,
     ENTRIES_MAX,
@@ -35,6 +37,8 @@ from relay.mailboxes import (
     Page,
     Receipt,
 )
+from relay.presence_script import TELL
+from relay.store import Store, by_group, is_cluster
 from relay.tasks import end
 from rmb_peer.logs import event, get_logger
 from rmb_peer.protocol.address import Address
@@ -70,11 +74,15 @@ CLOSE_S_MAX = 3.0
 _MARKER_S = 300
 """Outlives every repetition of a batch."""
 
-_APPEND = """
+_APPEND = (
+    TELL
+    + """
 local last = redis.call('GET', KEYS[1])
 if last and string.find(last, ARGV[1] .. ' ', 1, true) == 1 then return last end
 local results = {ARGV[1]}
-for i = 2, #KEYS do
+local process = ARGV[#ARGV]
+local count = (#KEYS - 1) / 2  -- after the mailboxes come the keys of presence, after their arguments those of presence
+for i = 2, count + 1 do
   local data, lifetime = ARGV[2 * i], ARGV[2 * i + 1]
   local depth, result = redis.pcall('XLEN', KEYS[i]), nil
   if type(depth) == 'table' then
@@ -87,14 +95,17 @@ for i = 2, #KEYS do
   elseif type(result) == 'table' then
     results[i] = '!' .. string.gsub(result['err'], '%s', '\\t')
   else
-    results[i] = result .. '-' .. (depth + 1)
+    local owner = 2 * count + 2 * i  -- an argument: the session it is for, behind it its field
+    results[i] = result .. '-' .. (depth + 1) .. tell(KEYS[count + i], ARGV[owner + 1], ARGV[owner], process)
     if redis.call('TTL', KEYS[i]) < tonumber(lifetime) then redis.call('EXPIRE', KEYS[i], lifetime) end
   end
 end
 local result = table.concat(results, ' ')
 redis.pcall('SET', KEYS[1], result, 'EX', ARGV[3])
+publish()
 return result
 """
+)
 
 _READ = """
 local page, size, last = {}, 0, ARGV[1]
@@ -129,7 +140,7 @@ class RedisMailboxes:
 
     def __init__(
         self,
-        client: Redis,
+        client: Store,
         *,
         process: str,
         on_poison: Callable[[int], None] = lambda count: None,
@@ -145,12 +156,13 @@ class RedisMailboxes:
             append_s_max: see `APPEND_S_MAX`.
             held_bytes_max: see `HELD_BYTES_MAX`.
         """
-        self._client = client
-        self._marker = f"relay.appended.{process}"
+        self._client: Any = client  # the types of both clients' commands differ without need
+        self._cluster = is_cluster(client)
+        self._process = process
         self._on_poison = on_poison
         self._append_s_max = append_s_max
-        self._append_script = client.register_script(_APPEND)
-        self._read_script = client.register_script(_READ)
+        self._append_script = self._client.register_script(_APPEND)
+        self._read_script = self._client.register_script(_READ)
         self._batch_number = 0
         self._reads = asyncio.Semaphore(READS_MAX)
         self._closing = asyncio.Event()
@@ -207,7 +219,7 @@ class RedisMailboxes:
         arguments: list[str | int] = [_id_text(after), PAGE_ENTRIES_MAX, PAGE_BYTES_MAX]
         try:
             async with self._reads:
-                complete, raw = await self._read_script(keys=[mailbox_key(owner)], args=arguments)
+                complete, raw = await self._read_script(keys=[self._key(owner)], args=arguments)
         except (RedisError, OSError) as error:
             return _failed(error)
         entries, poison = [], []
@@ -254,7 +266,7 @@ class RedisMailboxes:
             _LOG,
             logging.WARNING,
             "entries without exactly one field deleted",
-            key=mailbox_key(owner),
+            key=self._key(owner),
             count=len(poison),
         )
         self.delete(owner, poison)
@@ -262,10 +274,21 @@ class RedisMailboxes:
 
     async def _append_batch(self, batch: Sequence[_Append]) -> list[Receipt | Exception]:
         self._batch_number += 1
-        keys = [self._marker, *(mailbox_key(item.owner) for item in batch)]
+        return await by_group(batch, self._twin_of, self._append_group)
+
+    async def _append_group(self, batch: Sequence[_Append]) -> list[Receipt | Exception]:
+        twin = batch[0].owner.twin if self._cluster else None
+        keys = [
+            appended_key(self._process, twin),
+            *(self._key(item.owner) for item in batch),
+            *(presence_key(item.owner.twin) for item in batch),
+        ]
         arguments: list[Any] = [self._batch_number, ENTRIES_MAX, _MARKER_S]
         for item in batch:
             arguments += (item.data, item.lifetime_s)
+        for item in batch:
+            arguments += (str(item.owner), presence_field(item.owner.session))
+        arguments.append(self._process)
         give_up_at = asyncio.get_running_loop().time() + self._append_s_max
         try:
             answer = await self._persist(lambda: self._append_script(keys=keys, args=arguments), give_up_at)
@@ -274,17 +297,35 @@ class RedisMailboxes:
         return [_read_result(text) for text in answer.split(b" ")[1:]]
 
     async def _delete_batch(self, batch: Sequence[_Delete]) -> list[Exception | None]:
+        return await by_group(batch, self._owner_of, self._delete_group)
+
+    async def _delete_group(self, batch: Sequence[_Delete]) -> list[Exception | None]:
         async def send() -> list[Any]:
+            if self._cluster:
+                ids = [_id_text(entry_id) for item in batch for entry_id in item.ids]
+                return [await self._client.xdel(self._key(batch[0].owner), *ids)] * len(batch)
             pipeline = self._client.pipeline(transaction=False)
             for item in batch:
-                pipeline.xdel(mailbox_key(item.owner), *map(_id_text, item.ids))
-            return await pipeline.execute(raise_on_error=False)
+                pipeline.xdel(self._key(item.owner), *map(_id_text, item.ids))
+            found: list[Any] = await pipeline.execute(raise_on_error=False)
+            return found
 
         try:
             answers = await self._persist(send, None)
         except ResponseError as error:
             answers = [error for _ in batch]
         return [_failed(answer) if isinstance(answer, Exception) else None for answer in answers]
+
+    def _twin_of(self, item: _Append) -> Hashable:
+        """What may travel in one script: on a cluster, what is for one twin."""
+        return item.owner.twin if self._cluster else None
+
+    def _owner_of(self, item: _Delete) -> Hashable:
+        """What may travel in one pipeline: on a cluster, what is for one session."""
+        return item.owner if self._cluster else None
+
+    def _key(self, owner: Address) -> str:
+        return mailbox_key(owner, cluster=self._cluster)
 
     async def _persist(self, send: Callable[[], Any], give_up_at: float | None) -> Any:
         """Send until the store answers. An answer that says no is raised at once: asking again will not help."""
@@ -324,8 +365,8 @@ def _read_result(text: bytes) -> Receipt | Exception:
         return MailboxFull()
     if text.startswith(b"!"):
         return MailboxFailed("redis error: " + text[1:].decode(errors="replace").replace("\t", " "))
-    milliseconds, counter, depth = text.split(b"-")
-    return Receipt((int(milliseconds), int(counter)), int(depth))
+    milliseconds, counter, depth, *foreign = map(int, text.split(b"-"))
+    return Receipt((milliseconds, counter), depth, (foreign[0], foreign[1]) if foreign else None)
 
 
 def _read_id(text: bytes) -> EntryId:

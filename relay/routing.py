@@ -12,6 +12,7 @@ from typing import Generic, TypeVar
 from relay.exchange import Exchange
 from relay.log_lines import log_routed
 from relay.mailboxes import MailboxFailed, MailboxFull, Receipt
+from relay.presence import LookupWithPresence
 from relay.sessions import Session
 from relay.switch import (
     RATE_LIMITED,
@@ -26,6 +27,7 @@ from relay.switch import (
 from rmb_peer.protocol.address import Address
 from rmb_peer.protocol.envelope import Envelope, destination_of, is_fail_fast
 from rmb_peer.protocol.lifetime import envelope_ttl_s
+from rmb_peer.protocol.twin import Twin
 from rmb_peer.registry.base import RegistryUnavailable
 from rmb_peer.registry.cached import NotCached
 from rmb_peer.registry.lanes import Lanes, Outcome
@@ -57,7 +59,9 @@ class Routing(ABC, Generic[Ticket]):
         self._exchange = exchange
         self._delivery = exchange.delivery
         self._pause_s = 0.0
-        self._lanes: Lanes[tuple[Envelope, bytes, Address, Ticket]] = Lanes(exchange.lookup, self._on_lookup, spawn)
+        self._lanes: Lanes[tuple[Envelope, bytes, Address, Ticket]] = Lanes(
+            LookupWithPresence(exchange.lookup, exchange.presence), self._on_lookup, spawn
+        )
 
     async def room(self) -> None:
         """Wait while more of this client's envelopes are held than may be. Then read on."""
@@ -127,7 +131,7 @@ class Routing(ABC, Generic[Ticket]):
                 self._to_session(envelope, data, destination, session, ticket)
                 return
             twin = self._exchange.lookup.peek(destination.twin)
-            if not isinstance(twin, NotCached):
+            if not isinstance(twin, NotCached) and not self._may_be_elsewhere(envelope, destination, twin):
                 self._exchange.metrics.cache_hits += 1
                 self._on_lookup((envelope, data, destination, ticket), twin)
                 return
@@ -139,12 +143,21 @@ class Routing(ABC, Generic[Ticket]):
         session = self._delivery.session(destination)
         if session is not None:
             self._to_session(envelope, data, destination, session, ticket)
+        elif self._exchange.presence.peek(destination):
+            self._store(envelope, data, destination, "elsewhere", ticket)
         elif isinstance(outcome, RegistryUnavailable):
             self._refuse(envelope, lookup_failed(outcome.detail), ticket)
         elif refusal := refuse_absent(outcome, self._exchange.domains, is_fail_fast(envelope)):
             self._refuse(envelope, refusal, ticket)
         else:
             self._store(envelope, data, destination, "mailbox", ticket)
+
+    def _may_be_elsewhere(self, envelope: Envelope, destination: Address, twin: Twin | None) -> bool:
+        """Whether it would be refused here, and only the store can tell if another process has the destination."""
+        return (
+            self._exchange.presence.peek(destination) is None
+            and refuse_absent(twin, self._exchange.domains, is_fail_fast(envelope)) is not None
+        )
 
     def _to_session(
         self, envelope: Envelope, data: bytes, destination: Address, session: Session, ticket: Ticket

@@ -20,6 +20,7 @@ from relay.exchange import Exchange
 from relay.feed import Feed
 from relay.log_lines import printable
 from relay.mailboxes import EntryId, Mailboxes, MailboxFailed, Page
+from relay.presence import Presence
 from relay.sessions import RelayFull, Session, Sessions
 from relay.tasks import end as end_tasks
 from relay.websocket import ClientSocket
@@ -36,6 +37,10 @@ READ_RETRY_S_MAX = 2.0
 
 CLOSE_TEXT_BYTES_MAX = 123
 """Reason in a Close frame (RFC 6455, 5.5)."""
+
+ENTER_S_MAX = 2.0
+"""How long a new session waits until the store knows of it; then it is served all the same, as far as that goes. A
+guess."""
 
 _READ_RETRY_S_FIRST = 0.05
 _LOG = get_logger("relay")
@@ -77,7 +82,10 @@ class SignedIn(ABC):
         self._mailboxes = common.mailboxes
         self._loop = asyncio.get_running_loop()
         self._ended: asyncio.Future[End] = self._loop.create_future()
-        self._feed = Feed(self._read_page)
+        self._presence: Presence = common.exchange.presence
+        self._session: Session
+        self._entering: asyncio.Future[None]
+        self._feed = Feed(self._read_page, horizon=common.exchange.horizon)
         self._heartbeat: Heartbeat[EntryId] = Heartbeat(self._loop.time(), common.rhythm)
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = 0.0
@@ -129,6 +137,10 @@ class SignedIn(ABC):
     async def _late_frame(self, data: bytes) -> None:
         """A binary frame came that the client sent before it heard our Close."""
 
+    @abstractmethod
+    async def _before_page(self) -> None:
+        """A page of the mailbox is about to be read."""
+
     def _on_pong(self, payload: bytes) -> None:
         """A pong came."""
         self._heartbeat.pong(payload)
@@ -147,11 +159,12 @@ class SignedIn(ABC):
     async def run(self) -> None:
         """Serve the session until it ends. Look-ups that its last envelopes wait for are finished first."""
         try:
-            session = self._register()
+            self._session = session = self._register()
         except RelayFull:
             self._exchange.metrics.refusals["relay_full"] += 1
             await self._socket.close(WSCloseCode.TRY_AGAIN_LATER, "relay is full")
             return
+        self._entering = self._presence.enter(session)
         limiter, metrics = self._exchange.limiter, self._exchange.metrics
         metrics.signins += 1
         event(_LOG, logging.INFO, "session opened", session=printable(self._owner), generation=session.generation)
@@ -191,6 +204,7 @@ class SignedIn(ABC):
         self._end(SUPERSEDED)
 
     async def _serve(self, session: Session) -> End:
+        await asyncio.wait((self._entering, self._ended), timeout=ENTER_S_MAX, return_when=asyncio.FIRST_COMPLETED)
         work = self._begin(self._tasks.create_task)
         reader = self._tasks.create_task(self._read())
         helpers = [self._tasks.create_task(item) for item in work]
@@ -209,7 +223,8 @@ class SignedIn(ABC):
         return end
 
     def _leave(self, session: Session) -> None:
-        self._sessions.unregister(session)
+        if self._sessions.unregister(session):
+            self._presence.leave(session)
         self._left()
 
     def _end(self, end: End) -> None:
@@ -265,6 +280,9 @@ class SignedIn(ABC):
 
     async def _read_page(self, after: EntryId) -> Page:
         """A page of the mailbox. A store that fails is asked again until it answers; the session stays."""
+        if not self._entering.done():
+            await asyncio.wait((self._entering,))
+        await self._before_page()
         pause_s = _READ_RETRY_S_FIRST
         while True:
             try:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from relay.exchange import Exchange
 from relay.log_lines import log_routed
 from relay.mailboxes import MailboxFailed
+from relay.presence import connected_elsewhere
 from relay.switch import OFFLINE, UNKNOWN_TWIN, Refusal, refuse_early, uses_this_relay
 from rmb_peer.protocol.envelope import Envelope, destination_of, is_fail_fast, parse_envelope, source_of
 from rmb_peer.protocol.errors import InvalidPayloadData
@@ -67,7 +68,7 @@ def _refuse_unsigned(envelope: Envelope) -> Refusal | None:
 
 async def _refuse_absent(envelope: Envelope, exchange: Exchange) -> Refusal | None:
     destination = destination_of(envelope)
-    if exchange.delivery.connected(destination):
+    if exchange.delivery.connected(destination) or await connected_elsewhere(exchange.presence, destination):
         return None
     if is_fail_fast(envelope):
         return OFFLINE
