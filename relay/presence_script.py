@@ -30,7 +30,7 @@ local function publish()
   for _, news in pairs(told) do redis.pcall('PUBLISH', news[1], news[2]) end
 end
 """
-"""For the script that appends: `tell` after each append gives what is added to its result; `publish` comes at the end."""
+"""For the script that appends: `tell` after each append gives what is added to its result; `publish` comes last."""
 
 KEEP = (
     """

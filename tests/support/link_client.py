@@ -4,8 +4,9 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from functools import partial
+from typing import Any, Protocol
 
-from websockets.asyncio.client import ClientConnection
+from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
 from rmb_peer.protocol.address import Address
@@ -13,6 +14,12 @@ from rmb_peer.protocol.envelope import Envelope, parse_envelope
 from rmb_peer.protocol.link.endings import IS_SAFE, SUBPROTOCOL, Ending, Outcome, Window
 from rmb_peer.protocol.link.link import Link
 from tests.support.relay import PATIENCE_S, TestBed, request
+
+
+class Dialler(Protocol):
+    """Whoever makes WebSocket clients of a relay."""
+
+    def client(self, twin: int, session: str | None = None, **options: Any) -> connect: ...
 
 
 class Ended(Exception):
@@ -142,7 +149,7 @@ class LinkClient:
 
 @asynccontextmanager
 async def link_client(
-    bed: TestBed, twin: int, session: str | None = None, *, window: Window = WIDE, auto: bool = True
+    bed: "TestBed | Dialler", twin: int, session: str | None = None, *, window: Window = WIDE, auto: bool = True
 ) -> AsyncIterator[LinkClient]:
     """A signed-in client of rmb.2.
 

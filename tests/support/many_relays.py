@@ -13,6 +13,7 @@ from relay.app import RelayApp
 from relay.config import RelayConfig
 from relay.members import Timing
 from rmb_peer.protocol.address import Address
+from rmb_peer.protocol.envelope import parse_envelope
 from tests.support.proxy import Proxy, proxy
 from tests.support.relay import DOMAIN, Directory, token
 from tests.support.services import valkey
@@ -60,6 +61,14 @@ class ManyRelays:
         options = {"compression": None, "max_size": None, "ping_interval": None, **options}
         return connect(f"{self.apps[number].url}/?{token(Address(twin, session))}", **options)
 
+    def at(self, number: int) -> "Place":
+        """One of them, for those who connect to only one."""
+        return Place(self, number)
+
+    async def waiting(self, owner: str) -> list[str]:
+        """The uids in a mailbox, oldest first."""
+        return [parse_envelope(fields[b"_"]).uid for _, fields in await self.store.xrange(f"stream:{owner}")]
+
     async def know_each_other(self) -> None:
         """Wait until each relay knows that it is not alone."""
         async with asyncio.timeout(60):
@@ -70,6 +79,17 @@ class ManyRelays:
         for door in self.doors:
             door.down = False
         await self._stack.aclose()
+
+
+class Place:
+    """One relay of many."""
+
+    def __init__(self, relays: ManyRelays, number: int) -> None:
+        self._relays = relays
+        self._number = number
+
+    def client(self, twin: int, session: str | None = None, **options: Any) -> connect:
+        return self._relays.client(self._number, twin, session, **options)
 
 
 @asynccontextmanager
