@@ -96,8 +96,13 @@ async def test_whoever_was_replaced_takes_nothing_away(relays: ManyRelays) -> No
             await send(sender, request(7, 0, "marker"))
             assert (await receive(sender)).uid == "marker"
         await until(lambda: entries_of(relays, 9, 0))
-        await send(sender, request(7, 9, "gone", tags="fail-fast"))
-        assert await receive_error(sender) == "destination offline"
+
+        async def is_offline() -> bool:
+            await send(sender, request(7, 9, "gone", tags="fail-fast"))
+            await send(sender, request(7, 0, "marker"))
+            return await receive_error(sender) == "destination offline"
+
+        await until(is_offline)  # what was asked a moment ago is believed for a quarter of a second
 
 
 async def entries_of(relays: ManyRelays, twin: int, count: int) -> bool:
@@ -125,8 +130,11 @@ async def test_another_relay_posts_to_the_wrong_process(relays: ManyRelays) -> N
     assert await post("nobody") == 404
     async with relays.client(1, 9) as service:
         await until(lambda: entries_of(relays, 9, 1))
-        await asyncio.sleep(0.3)  # what was asked a moment ago is believed for a quarter of a second
-        assert await post("here") == 202
+
+        async def is_found() -> bool:
+            return await post("here") == 202
+
+        await until(is_found)  # what was asked a moment ago is believed for a quarter of a second
         assert (await receive(service)).uid == "here"
 
 
