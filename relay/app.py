@@ -10,7 +10,7 @@ import logging
 import secrets
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from typing import Any, Self
 
@@ -103,6 +103,7 @@ class RelayApp:
         self.url = ""
         self.metrics = Metrics()
         self.process = secrets.token_hex(8)
+        self._server: Server
         self.mailboxes: RedisMailboxes
         self.presence: RedisPresence
 
@@ -151,7 +152,7 @@ class RelayApp:
             presence=self.presence,
             horizon=horizon,
         )
-        server = Server(
+        self._server = server = Server(
             exchange,
             sessions,
             mailboxes,
@@ -166,10 +167,14 @@ class RelayApp:
         self.url = f"ws://{local_address_of(listener)}"
         event(_LOG, logging.INFO, "listening", address=self.address, domains=sorted(domains))
 
+    def scrape_with(self, scrape: Callable[[], Awaitable[bytes]]) -> None:
+        """Answer scrapes with this, instead of the metrics of this process alone."""
+        self._server.scrape = scrape
+
     def _listen(self) -> socket.socket:
         host, port = self._config.listen_host, self._config.listen_port
         try:
-            return listen(host, port)
+            return listen(host, port, shared=self._config.shared_port)
         except OSError as error:
             shown = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
             reason = str(error.strerror).partition(" (while")[0]  # create_server repeats the address there

@@ -5,6 +5,7 @@ import asyncio
 import signal
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,10 @@ from relay.config import (
     RateLimit,
     RelayConfig,
 )
+from relay.control import Control, Place
 from relay.listening import parse_address
+from relay.process_settings import add_process_flags
+from relay.tasks import end as end_tasks
 from rmb_peer import __version__
 from rmb_peer.logs import setup_logging
 from rmb_peer.protocol.envelope import MESSAGE_BYTES_MAX
@@ -41,6 +45,9 @@ examples:
   rmb-relay -m relay.example.org -s wss://tfchain.dev.grid.tf:443
       for the twins of the ThreeFold development network
 
+  rmb-relay -m relay.example.org --processes 4
+      four processes on one port and one store, which are one relay
+
   rmb-relay -m relay.example.org -r redis://10.0.0.5:6379 --limit 600 67108864
       mailboxes in a Redis of yours; at most 600 messages and 64 MiB per minute from each twin
 
@@ -57,6 +64,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns:
         0 after an orderly stop, 1 if it cannot start, 2 for wrong arguments.
     """
+    place = Place.from_environment()
     try:
         config = parse_arguments(argv)
     except SystemExit as ended:  # argparse has said why
@@ -64,7 +72,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     setup_logging(config.debug, config.log_format)
     try:
         with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-            runner.run(_run(config))
+            if place is not None:
+                runner.run(_run_as_one_of_many(replace(config, listen_port=place.port, shared_port=True), place))
+            elif config.processes > 1:
+                runner.run(_supervise(config, sys.argv[1:] if argv is None else argv))
+            else:
+                runner.run(_run(config))
     except LocalError as error:
         sys.stderr.write(f"rmb-relay: {error}\n")
         return 1
@@ -86,6 +99,8 @@ def parse_arguments(argv: Sequence[str] | None) -> RelayConfig:
     return RelayConfig(
         domains=tuple(flags.domain or ()),
         redis_url=flags.redis,
+        redis_cluster=flags.redis_cluster,
+        processes=flags.processes,
         data_folder=flags.data,
         sessions_max=workers * users,
         listen_host=host,
@@ -109,6 +124,29 @@ async def _run(config: RelayConfig) -> None:
         loop.add_signal_handler(number, stop.set)
     async with RelayApp(config):
         await stop.wait()
+
+
+async def _run_as_one_of_many(config: RelayConfig, place: Place) -> None:
+    from relay.app import RelayApp
+
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stop.set)
+    async with RelayApp(config) as relay:
+        control = await Control.open(place, relay.metrics.text, stop.set)
+        relay.scrape_with(control.scrape)
+        control.ready(relay.address)
+        answering = asyncio.create_task(control.run())
+        await stop.wait()
+    await end_tasks([answering])
+    control.close()
+
+
+async def _supervise(config: RelayConfig, argv: Sequence[str]) -> None:
+    from relay.supervisor import Supervisor
+
+    await Supervisor(config, argv).run()
 
 
 def _loop_factory() -> Any:
@@ -214,6 +252,7 @@ def build_parser() -> argparse.ArgumentParser:
         help="with --substrate: after an outage, ask for the events of up to this many missed blocks; after a longer "
         "one, ask for each twin again (default: %(default)s)",
     )
+    add_process_flags(parser)
     add(
         "--log-format",
         choices=("auto", "json", "text"),

@@ -61,6 +61,7 @@ class RelayConfig:
             stored. A guess: several round trips around the world.
         redis_cluster: some servers of a cluster, which is the store instead of `redis_url`.
         presence: how several processes on one store hear of each other.
+        processes: how many processes are this relay.
         shared_port: whether other processes listen on the same port.
         rhythm: pings; the times of other implementations (spec rmb 5.7).
         log_format: see `rmb_peer.logs`.
@@ -82,6 +83,7 @@ class RelayConfig:
     direct_s_max: float = 1.0
     redis_cluster: tuple[str, ...] = field(default=(), repr=False)  # may hold passwords
     presence: Timing = field(default_factory=Timing)
+    processes: int = 1
     shared_port: bool = False
     rhythm: Rhythm = field(default_factory=Rhythm)
     log_format: LogFormat = "auto"

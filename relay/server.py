@@ -74,6 +74,8 @@ class Server:
         self._all_gone.set()
         self._stopping = False
         self._bodies_bytes = 0
+        self.scrape: Callable[[], Awaitable[bytes]] = self._own_metrics
+        """The metrics: of this process, or of all of them."""
 
     def add_to(self, app: web.Application) -> None:
         """Register everything. Upgrades come before any route, since their path does not count."""
@@ -172,8 +174,11 @@ class Server:
         self._exchange.metrics.refusals["too_large"] += 1
         return _Plain(413, f"message is too large: at most {self._message_bytes_max} bytes are accepted")
 
+    async def _own_metrics(self) -> bytes:
+        return self._exchange.metrics.text()
+
     async def _metrics(self, request: web.Request) -> web.StreamResponse:
-        return web.Response(body=self._exchange.metrics.text(), headers={hdrs.CONTENT_TYPE: CONTENT_TYPE})
+        return web.Response(body=await self.scrape(), headers={hdrs.CONTENT_TYPE: CONTENT_TYPE})
 
     async def _health(self, request: web.Request) -> web.StreamResponse:
         try:

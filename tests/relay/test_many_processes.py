@@ -4,6 +4,7 @@ import asyncio
 import random
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
+from functools import partial
 from pathlib import Path
 
 import aiohttp
@@ -31,13 +32,17 @@ async def shared_relays(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterat
 async def relays(shared_relays: ManyRelays) -> ManyRelays:
     """Three relays that know each other, with empty mailboxes; nothing is found by checking, all must be told."""
     for app in shared_relays.apps:
-        await until(lambda app=app: app.metrics.signins == app.metrics.evictions.total())
+        await until(partial(all_gone, app))
         await app.mailboxes.idle()
     mailboxes = await shared_relays.store.keys("stream:*")
     if mailboxes:
         await shared_relays.store.delete(*mailboxes)
     shared_relays.directory.reset(5, 6, 7, 9)
     return shared_relays
+
+
+def all_gone(app: RelayApp) -> bool:
+    return app.metrics.signins == app.metrics.evictions.total()
 
 
 def deafen(app: RelayApp, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -106,7 +111,7 @@ async def test_whoever_was_replaced_takes_nothing_away(relays: ManyRelays) -> No
 
 
 async def entries_of(relays: ManyRelays, twin: int, count: int) -> bool:
-    return await relays.store.hlen(f"relay.presence:{{{twin}}}") == count
+    return bool(await relays.store.hlen(f"relay.presence:{{{twin}}}") == count)
 
 
 async def test_a_twin_that_is_not_ours_is_reached_where_it_is(relays: ManyRelays) -> None:
@@ -127,7 +132,10 @@ async def test_another_relay_posts_to_the_wrong_process(relays: ManyRelays) -> N
         async with aiohttp.ClientSession() as session, session.post(url, data=data) as answer:
             return answer.status
 
-    assert await post("nobody") == 404
+    async def is_missed() -> bool:
+        return await post("nobody") == 404
+
+    await until(is_missed)
     async with relays.client(1, 9) as service:
         await until(lambda: entries_of(relays, 9, 1))
 

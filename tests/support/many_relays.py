@@ -47,7 +47,12 @@ class ManyRelays:
     async def add(self, **config: Any) -> RelayApp:
         """Start one more."""
         door = await self._stack.enter_async_context(proxy(self.url))
-        options = {"domains": (DOMAIN,), "listen_host": "127.0.0.1", "listen_port": 0, "presence": self._timing}
+        options: dict[str, Any] = {
+            "domains": (DOMAIN,),
+            "listen_host": "127.0.0.1",
+            "listen_port": 0,
+            "presence": self._timing,
+        }
         options |= {"redis_url": door.url, "direct_s_max": 600.0, **config}
         app = RelayApp(RelayConfig(**options), lookup=self.directory)
         await self._stack.enter_async_context(app)
