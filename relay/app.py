@@ -32,7 +32,7 @@ from relay.registry_api import add_registry_routes
 from relay.registry_store import RegistryStore
 from relay.server import Server
 from relay.sessions import Sessions
-from relay.store import Store, connect, detect_cluster
+from relay.store import Store, connect, connect_for_news, detect_cluster
 from relay.tasks import end as end_tasks
 from rmb_peer import __version__
 from rmb_peer.embedded.valkey import EmbeddedServerFailed, EmbeddedValkey
@@ -208,9 +208,10 @@ class RelayApp:
     async def _open_presence(
         self, stack: AsyncExitStack, tasks: asyncio.TaskGroup, url: str, sessions: Sessions, horizon: Horizon
     ) -> RedisPresence:
+        store = self._connect(stack, url)
         presence = RedisPresence(
-            self._connect(stack, url),
-            self._connect(stack, url, timeout_s=None),
+            store,
+            lambda: connect_for_news(store, self._config.redis_cluster or (url,)),
             sessions,
             horizon,
             process=self.process,
@@ -224,12 +225,10 @@ class RelayApp:
         tasks.create_task(presence.run())
         return presence
 
-    def _connect(
-        self, stack: AsyncExitStack, url: str, *, once: bool = False, timeout_s: float | None = STORE_TIMEOUT_S
-    ) -> Store:
+    def _connect(self, stack: AsyncExitStack, url: str, *, once: bool = False) -> Store:
         urls = self._config.redis_cluster or (url,)
         try:
-            client = connect(urls, cluster=self._cluster, timeout_s=timeout_s, once=once)
+            client = connect(urls, cluster=self._cluster, timeout_s=STORE_TIMEOUT_S, once=once)
         except ValueError as error:
             raise StartFailed(f"--redis is no URL of a store: {error}") from None
         stack.push_async_callback(client.aclose)

@@ -14,10 +14,11 @@ So telling is quick, and nothing depends on it.
 
 import asyncio
 import logging
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from redis.asyncio import Redis
 from redis.exceptions import RedisError, ResponseError
 
 from relay.batcher import Batcher
@@ -71,7 +72,7 @@ class RedisPresence:
     def __init__(
         self,
         store: Store,
-        listening: Store,
+        news: Callable[[], Redis],
         sessions: Sessions,
         horizon: Horizon,
         *,
@@ -82,14 +83,14 @@ class RedisPresence:
 
         Args:
             store: the connection; not owned.
-            listening: another one, without a limit for an answer; not owned.
+            news: makes a connection on which to wait for what others say.
             sessions: who is connected to this process.
             horizon: numbers senders that may have come from another process.
             process: a name that no other process on this store uses, now or before.
             timing: how often what is done.
         """
         self._store: Any = store  # the types of both clients' commands differ without need
-        self._listening: Any = listening
+        self._news = news
         self._cluster = is_cluster(store)
         self._sessions = sessions
         self._horizon = horizon
@@ -296,7 +297,8 @@ class RedisPresence:
     async def _listen(self) -> None:
         pause_s = RETRY_S_FIRST
         while True:
-            channels = self._listening.pubsub()
+            client: Any = self._news()
+            channels = client.pubsub()
             try:
                 await channels.subscribe(process_channel(self._process), PROCESSES_CHANNEL)
                 while True:
@@ -315,6 +317,7 @@ class RedisPresence:
                 event(_LOG, logging.WARNING, "cannot hear other processes", reason=type(error).__name__)
             finally:
                 await channels.aclose()
+                await client.aclose()
             await asyncio.sleep(pause_s)
             pause_s = min(2 * pause_s, RETRY_S_MAX)
 

@@ -5,6 +5,7 @@ whoever works on many twins at once splits his work by twin there, and on a sing
 """
 
 import asyncio
+import secrets
 from collections.abc import Awaitable, Callable, Hashable, Sequence
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
@@ -66,6 +67,25 @@ def connect(urls: Sequence[str], *, cluster: bool, timeout_s: float | None, once
         socket_timeout=timeout_s,
         socket_connect_timeout=CONNECT_S_MAX,
     )
+
+
+def connect_for_news(store: Store, urls: Sequence[str]) -> Redis:
+    """A connection on which news can be waited for, without limit. On a cluster any server will do: each passes news
+    on to all others; so another one may be chosen each time.
+
+    Args:
+        store: the connection for everything else.
+        urls: of the server, or some of the cluster.
+    """
+    url = urls[0]
+    known = store.get_nodes() if isinstance(store, RedisCluster) else []
+    if known:
+        node = secrets.choice(known)
+        login, at, _ = urlsplit(url).netloc.rpartition("@")
+        url = urlsplit(url)._replace(netloc=f"{login}{at}{node.host}:{node.port}").geturl()
+    news = connect([url], cluster=False, timeout_s=None, once=True)
+    assert isinstance(news, Redis)
+    return news
 
 
 async def says_cluster(store: Redis) -> bool:
