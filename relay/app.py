@@ -15,7 +15,6 @@ from contextlib import AsyncExitStack
 from typing import Any, Self
 
 from aiohttp import web
-from redis.exceptions import RedisError
 
 from relay.config import REGISTRY_HOSTED, REGISTRY_NONE, RelayConfig, default_domains
 from relay.delivery import Delivery
@@ -32,7 +31,7 @@ from relay.registry_api import add_registry_routes
 from relay.registry_store import RegistryStore
 from relay.server import Server
 from relay.sessions import Sessions
-from relay.store import Store, connect, connect_for_news, detect_cluster
+from relay.store import STORE_ERRORS, Store, connect, connect_for_news, detect_cluster
 from relay.tasks import end as end_tasks
 from rmb_peer import __version__
 from rmb_peer.embedded.valkey import EmbeddedServerFailed, EmbeddedValkey
@@ -219,7 +218,7 @@ class RelayApp:
         )
         try:
             await presence.start()
-        except (RedisError, OSError) as error:
+        except STORE_ERRORS as error:
             raise StartFailed(f"cannot use the store given by --redis: {error}") from None
         stack.push_async_callback(presence.close)
         tasks.create_task(presence.run())

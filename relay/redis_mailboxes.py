@@ -19,8 +19,6 @@ from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from redis.exceptions import RedisError, ResponseError
-
 from relay.batcher import Batcher
 from relay.keys import appended_key, mailbox_key, presence_field, presence_key
 from relay.mailboxes import (
@@ -38,7 +36,7 @@ from relay.mailboxes import (
     Receipt,
 )
 from relay.presence_script import TELL
-from relay.store import Store, by_group, is_cluster
+from relay.store import STORE_ERRORS, Store, by_group, is_cluster, says_no
 from relay.tasks import end
 from rmb_peer.logs import event, get_logger
 from rmb_peer.protocol.address import Address
@@ -220,7 +218,7 @@ class RedisMailboxes:
         try:
             async with self._reads:
                 complete, raw = await self._read_script(keys=[self._key(owner)], args=arguments)
-        except (RedisError, OSError) as error:
+        except STORE_ERRORS as error:
             return _failed(error)
         entries, poison = [], []
         for id_bytes, fields in raw:
@@ -242,7 +240,7 @@ class RedisMailboxes:
         """See `Mailboxes.ping`."""
         try:
             await asyncio.wait_for(self._client.ping(), PING_S_MAX)
-        except (RedisError, OSError, TimeoutError) as error:
+        except (*STORE_ERRORS, TimeoutError) as error:
             raise _failed(error) from error
 
     async def idle(self) -> None:
@@ -292,7 +290,7 @@ class RedisMailboxes:
         give_up_at = asyncio.get_running_loop().time() + self._append_s_max
         try:
             answer = await self._persist(lambda: self._append_script(keys=keys, args=arguments), give_up_at)
-        except (RedisError, OSError) as error:
+        except STORE_ERRORS as error:
             return [_failed(error) for _ in batch]
         return [_read_result(text) for text in answer.split(b" ")[1:]]
 
@@ -312,7 +310,7 @@ class RedisMailboxes:
 
         try:
             answers = await self._persist(send, None)
-        except ResponseError as error:
+        except STORE_ERRORS as error:
             answers = [error for _ in batch]
         return [_failed(answer) if isinstance(answer, Exception) else None for answer in answers]
 
@@ -333,9 +331,9 @@ class RedisMailboxes:
         while True:
             try:
                 return await send()
-            except ResponseError:
-                raise
-            except (RedisError, OSError) as error:
+            except STORE_ERRORS as error:
+                if says_no(error):
+                    raise
                 if give_up_at is not None and asyncio.get_running_loop().time() + pause_s > give_up_at:
                     raise
                 event(_LOG, logging.WARNING, "the store does not answer, trying again", reason=type(error).__name__)
@@ -345,7 +343,7 @@ class RedisMailboxes:
 
 def _failed(error: Exception) -> MailboxFailed:
     """What may be told to a remote requester: the server's own words, but nothing about where it is."""
-    if isinstance(error, ResponseError):
+    if says_no(error):
         return MailboxFailed(f"redis error: {error}")
     return MailboxFailed(f"the store does not answer ({type(error).__name__})")
 

@@ -19,7 +19,6 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from redis.asyncio import Redis
-from redis.exceptions import RedisError, ResponseError
 
 from relay.batcher import Batcher
 from relay.horizon import UNKNOWN, Horizon
@@ -28,7 +27,7 @@ from relay.log_lines import printable
 from relay.members import Beat, Members, Timing
 from relay.presence_script import ELSEWHERE, ENTRY_SECONDS, KEEP, RESTORED
 from relay.sessions import Session, Sessions
-from relay.store import Store, by_group, is_cluster
+from relay.store import STORE_ERRORS, Store, by_group, is_cluster, says_no
 from relay.tasks import end
 from rmb_peer.logs import event, get_logger
 from rmb_peer.protocol.address import Address
@@ -156,7 +155,7 @@ class RedisPresence:
         """See `Presence.ask`."""
         try:
             entries = await self._store.hgetall(presence_key(twin))
-        except (RedisError, OSError) as error:
+        except STORE_ERRORS as error:
             event(_LOG, logging.WARNING, "cannot ask where a twin is", twin=twin, reason=type(error).__name__)
             return
         if len(self._known) >= KNOWN_MAX:
@@ -195,7 +194,7 @@ class RedisPresence:
             async with asyncio.timeout(CLOSE_S_MAX):
                 await self._said.idle()
                 await self._members.leave()
-        except (RedisError, OSError, TimeoutError) as error:
+        except (*STORE_ERRORS, TimeoutError) as error:
             event(_LOG, logging.WARNING, "the others will find out that we ended", reason=type(error).__name__)
         self._closing.set()
 
@@ -208,10 +207,10 @@ class RedisPresence:
                 results = await by_group(batch, self._group_of, self._say_group)
                 await self._date([item.session for item in batch if item.act != "leave"])
                 break
-            except ResponseError as error:  # such as a full store: asking again will not help, checking later may
-                event(_LOG, logging.ERROR, "the store does not keep who is connected", reason=str(error))
-                return [error for _ in batch]
-            except (RedisError, OSError) as error:
+            except STORE_ERRORS as error:
+                if says_no(error):  # such as a full store; checking later may help
+                    event(_LOG, logging.ERROR, "the store does not keep who is connected", reason=str(error))
+                    return [error for _ in batch]
                 event(_LOG, logging.WARNING, "the store does not answer, trying again", reason=type(error).__name__)
             await asyncio.sleep(pause_s)
             pause_s = min(2 * pause_s, RETRY_S_MAX)
@@ -272,7 +271,7 @@ class RedisPresence:
             self._beat_soon.clear()
             try:
                 beat = await self._members.beat()
-            except (RedisError, OSError) as error:
+            except STORE_ERRORS as error:
                 event(_LOG, logging.DEBUG, "cannot say that we live", reason=type(error).__name__)
                 continue
             if not beat.lived:
@@ -313,7 +312,7 @@ class RedisPresence:
                         self._beat_soon.set()
                     else:
                         self._took_news(news["data"])
-            except (RedisError, OSError) as error:
+            except STORE_ERRORS as error:
                 event(_LOG, logging.WARNING, "cannot hear other processes", reason=type(error).__name__)
             finally:
                 await channels.aclose()

@@ -18,9 +18,8 @@ from typing import Any, cast
 
 import orjson
 from redis.commands.core import AsyncScript
-from redis.exceptions import RedisError
 
-from relay.store import Store
+from relay.store import STORE_ERRORS, Store
 from rmb_peer.logs import event, get_logger
 from rmb_peer.protocol.address import TWIN_ID_MAX
 from rmb_peer.protocol.errors import BadRequest
@@ -359,7 +358,7 @@ async def _answer(call: object) -> Any:
     before = task.cancelling() if task else 0
     try:
         return await cast(Awaitable[Any], call)
-    except (RedisError, OSError, TimeoutError) as error:
+    except (*STORE_ERRORS, TimeoutError) as error:
         raise RegistryUnavailable(f"the registry's store does not answer: {error}") from error
     finally:
         if task and task.cancelling() > before:

@@ -14,9 +14,22 @@ from redis.asyncio import Redis
 from redis.asyncio.cluster import ClusterNode, RedisCluster
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
-from redis.exceptions import RedisError
+from redis.exceptions import (
+    AskError,
+    ClusterDownError,
+    RedisClusterException,
+    RedisError,
+    ResponseError,
+    TryAgainError,
+)
 
 Store = Redis | RedisCluster
+
+STORE_ERRORS = (RedisError, RedisClusterException, OSError)
+"""Everything by which a call can fail."""
+
+_NOT_NOW = (ClusterDownError, TryAgainError, AskError, RedisClusterException)
+"""A cluster that is finding out who has which slot."""
 
 CALLS_MAX = 16
 """Calls to a cluster at once for one piece of work; a guess: enough to keep some nodes busy."""
@@ -28,6 +41,11 @@ CLUSTER_SCHEMES = ("redis", "rediss")
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+
+
+def says_no(error: BaseException) -> bool:
+    """Whether the store has answered, and asking again will not help."""
+    return isinstance(error, ResponseError) and not isinstance(error, _NOT_NOW)
 
 
 def is_cluster(store: Store) -> bool:
@@ -107,7 +125,7 @@ async def detect_cluster(url: str, timeout_s: float) -> bool:
     try:
         async with asyncio.timeout(timeout_s):
             return await says_cluster(store)
-    except (RedisError, OSError, TimeoutError):
+    except (*STORE_ERRORS, TimeoutError):
         return False
     finally:
         await store.aclose()

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from functools import partial
 from typing import Any
 
 import pytest
@@ -17,7 +18,7 @@ from relay.registry_store import RegistryStore
 from relay.store import connect as connect_store
 from relay.store import detect_cluster
 from rmb_peer.protocol.address import Address
-from tests.support.cluster import cluster
+from tests.support.cluster import ClusterNode, cluster
 from tests.support.hosted_registry import signer
 from tests.support.relay import DOMAIN, Directory, receive, request, send, token, until
 
@@ -30,9 +31,10 @@ TWINS = tuple(range(1, 13))
 class Beds:
     """Two relays on one cluster."""
 
-    def __init__(self, apps: list[RelayApp], urls: list[str], store: Any) -> None:
+    def __init__(self, apps: list[RelayApp], nodes: list[ClusterNode], store: Any) -> None:
         self.apps = apps
-        self.urls = urls
+        self.nodes = nodes
+        self.urls = [node.url for node in nodes]
         self.store = store
 
     def client(self, number: int, twin: int) -> connect:
@@ -42,8 +44,14 @@ class Beds:
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def beds(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Beds]:
     timing = Timing(beat_s=0.1, life_s=600.0, check_s=600.0)
-    async with cluster(tmp_path_factory.mktemp("cluster")) as (urls, store):
-        common: dict[str, Any] = {"domains": (DOMAIN,), "listen_host": "127.0.0.1", "listen_port": 0}
+    async with cluster(tmp_path_factory.mktemp("cluster")) as (nodes, store):
+        urls = [node.url for node in nodes]
+        common: dict[str, Any] = {
+            "domains": (DOMAIN,),
+            "listen_host": "127.0.0.1",
+            "listen_port": 0,
+            "store_patience_s": 120.0,
+        }
         one = RelayConfig(redis_cluster=tuple(urls[:2]), presence=timing, **common)
         two = RelayConfig(redis_url=urls[2], presence=timing, **common)  # recognised as one
         directory = Directory(*TWINS)
@@ -51,7 +59,7 @@ async def beds(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Beds]:
             for app in (first, second):
                 await app.presence.listens()
             await until(lambda: first.presence.others and second.presence.others)
-            yield Beds([first, second], urls, store)
+            yield Beds([first, second], nodes, store)
 
 
 async def test_it_is_recognised(beds: Beds) -> None:
@@ -69,7 +77,7 @@ async def test_messages_cross_it(beds: Beds) -> None:
                 assert (await receive(receiver)).uid == f"to {twin}"
             await send(sender, request(1, twin, f"kept for {twin}"))
         for twin in TWINS[1:]:
-            await until(lambda twin=twin: beds.store.xlen(f"stream:{{{twin}}}"))
+            await until(partial(beds.store.xlen, f"stream:{{{twin}}}"))
             async with beds.client(twin % 2, twin) as receiver:
                 while (uid := (await receive(receiver)).uid) != f"kept for {twin}":
                     assert uid == f"to {twin}"
@@ -121,3 +129,16 @@ async def test_leases_are_kept_there(beds: Beds) -> None:
         assert await two.take()
     finally:
         await client.aclose()
+
+
+async def test_a_server_that_is_away_for_a_moment(beds: Beds) -> None:
+    """What is for its twins waits and is stored; what is for others is not held up for ever."""
+    boxes = beds.apps[0].mailboxes
+    async with beds.nodes[1].away():
+        waiting = [boxes.append(Address(twin), b"x", 300) for twin in range(2000, 2012)]
+        await asyncio.wait(waiting, timeout=0.1)
+        assert not all(future.done() for future in waiting)
+    for future in waiting:
+        await future
+    for twin in range(2000, 2012):
+        assert [entry.data for entry in (await boxes.read(Address(twin), START)).entries] == [b"x"]

@@ -84,7 +84,7 @@ async def test_two_processes_are_one_relay(tmp_path: Path, registry: str) -> Non
 
 
 def started(relay: RelayProgram, count: int) -> bool:
-    return sum(line.get("event") == "process started" for line in relay.events) >= count
+    return len([line for line in relay.events if line.get("event") == "process started"]) >= count
 
 
 async def is_lost(receiver: ClientConnection) -> bool:

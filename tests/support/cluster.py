@@ -8,6 +8,7 @@ from typing import Any
 
 from redis.asyncio import Redis
 from redis.asyncio.cluster import RedisCluster
+from redis.exceptions import RedisError
 
 from rmb_peer.embedded.folder import free_port
 from rmb_peer.embedded.server import EmbeddedServer
@@ -28,6 +29,19 @@ class ClusterNode(EmbeddedServer):
         self.port = port
         self.bus_port = bus_port
         self.client: Any = Redis(host="127.0.0.1", port=port, socket_timeout=None)
+
+    @property
+    def url(self) -> str:
+        return f"redis://127.0.0.1:{self.port}"
+
+    @asynccontextmanager
+    async def away(self) -> AsyncIterator[None]:
+        """Killed, and started again at the end; what it held in memory is lost, its slots are not."""
+        assert self._process is not None
+        self._process.kill()
+        await self._process.wait()
+        yield
+        await self._spawn()
 
     async def begin(self) -> None:
         await self._take_folder_and_start()
@@ -50,16 +64,16 @@ class ClusterNode(EmbeddedServer):
     async def _is_ready(self) -> bool:
         try:
             return bool(await self.client.ping())
-        except (OSError, ConnectionError, Exception) as error:  # noqa: BLE001 - whatever it says, it is not ready
-            return error is None
+        except (RedisError, OSError):
+            return False
 
     async def _stop_left_behind(self) -> None:
         """The folder is new."""
 
 
 @asynccontextmanager
-async def cluster(folder: Path) -> AsyncIterator[tuple[list[str], Any]]:
-    """The URLs of its servers, and a client of all of them."""
+async def cluster(folder: Path) -> AsyncIterator[tuple[list[ClusterNode], Any]]:
+    """Its servers, and a client of all of them."""
     async with AsyncExitStack() as stack:
         nodes = []
         for number in range(NODES):
@@ -81,7 +95,7 @@ async def cluster(folder: Path) -> AsyncIterator[tuple[list[str], Any]]:
                     await asyncio.sleep(0.02)
         client: Any = RedisCluster(host="127.0.0.1", port=first.port, socket_timeout=None)
         stack.push_async_callback(client.aclose)
-        yield [f"redis://127.0.0.1:{node.port}" for node in nodes], client
+        yield nodes, client
 
 
 async def _complete(node: ClusterNode) -> bool:
