@@ -412,7 +412,7 @@ async def test_a_sender_that_came_from_elsewhere_waits_for_a_look() -> None:
 
 
 async def test_everything_is_stored_before_a_page_is_read() -> None:
-    """What the client was given, and the mailbox does not have, is stored, and its id is known, before anybody reads."""
+    """What the client was given without the mailbox is stored, and its id is known, before anybody reads."""
     bench = Bench()
     client = await bench.connect()
     try:
