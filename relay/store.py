@@ -22,8 +22,25 @@ from redis.exceptions import (
     ResponseError,
     TryAgainError,
 )
+from redis.exceptions import ConnectionError as StoreConnectionError
 
 Store = Redis | RedisCluster
+
+
+class _Cluster(RedisCluster):
+    """The library's client, whose calls fail as what they are.
+
+    When it loses one server it closes all connections, also those that other calls are using at that moment; these then
+    fail by `AttributeError` or `RuntimeError`, from a stream that is gone.
+    """
+
+    async def execute_command(self, *args: Any, **kwargs: Any) -> Any:
+        """See `RedisCluster.execute_command`."""
+        try:
+            return await super().execute_command(*args, **kwargs)
+        except (AttributeError, RuntimeError) as error:
+            raise StoreConnectionError("the connection was closed under a call") from error
+
 
 STORE_ERRORS = (RedisError, RedisClusterException, OSError)
 """Everything by which a call can fail."""
@@ -77,7 +94,7 @@ def connect(urls: Sequence[str], *, cluster: bool, timeout_s: float | None, once
         if not parts.hostname:
             raise ValueError("each URL of a cluster needs a host")
         nodes.append(ClusterNode(parts.hostname, parts.port or 6379))
-    return RedisCluster(
+    return _Cluster(
         startup_nodes=nodes,
         username=first.username,
         password=first.password,
