@@ -1,0 +1,144 @@
+"""A Valkey Cluster as the store: everything that a relay keeps works there, with several processes, end to end."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from functools import partial
+from typing import Any
+
+import pytest
+import pytest_asyncio
+from websockets.asyncio.client import connect
+
+from relay.app import RelayApp
+from relay.config import RelayConfig
+from relay.lease import Lease
+from relay.mailboxes import START
+from relay.members import Timing
+from relay.registry_store import RegistryStore
+from relay.store import connect as connect_store
+from relay.store import detect_cluster
+from rmb_peer.protocol.address import Address
+from tests.support.cluster import ClusterNode, cluster
+from tests.support.hosted_registry import signer
+from tests.support.relay import DOMAIN, Directory, receive, request, send, token, until
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+TWINS = tuple(range(1, 13))
+"""Enough that they are spread over all three servers."""
+
+
+class Beds:
+    """Two relays on one cluster."""
+
+    def __init__(self, apps: list[RelayApp], nodes: list[ClusterNode], store: Any) -> None:
+        self.apps = apps
+        self.nodes = nodes
+        self.urls = [node.url for node in nodes]
+        self.store = store
+
+    def client(self, number: int, twin: int) -> connect:
+        return connect(f"{self.apps[number].url}/?{token(Address(twin))}", compression=None, ping_interval=None)
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def beds(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Beds]:
+    timing = Timing(beat_s=0.1, life_s=600.0, check_s=600.0)
+    async with cluster(tmp_path_factory.mktemp("cluster")) as (nodes, store):
+        urls = [node.url for node in nodes]
+        common: dict[str, Any] = {
+            "domains": (DOMAIN,),
+            "listen_host": "127.0.0.1",
+            "listen_port": 0,
+            "store_patience_s": 120.0,
+        }
+        one = RelayConfig(redis_cluster=tuple(urls[:2]), presence=timing, **common)
+        two = RelayConfig(redis_url=urls[2], presence=timing, **common)  # recognised as one
+        directory = Directory(*TWINS)
+        async with RelayApp(one, lookup=directory) as first, RelayApp(two, lookup=directory) as second:
+            for app in (first, second):
+                await app.presence.listens()
+            await until(lambda: first.presence.others and second.presence.others)
+            yield Beds([first, second], nodes, store)
+
+
+async def test_it_is_recognised(beds: Beds) -> None:
+    """A server of a cluster says so; one that does not answer is no cluster."""
+    assert await detect_cluster(beds.urls[0], 30.0)
+    assert not await detect_cluster("redis://127.0.0.1:1", 30.0)
+
+
+async def test_messages_cross_it(beds: Beds) -> None:
+    """Live from one process to the other, for twins on all servers; keys carry the twin as hash tag."""
+    async with beds.client(0, 1) as sender:
+        for twin in TWINS[1:]:
+            async with beds.client(1, twin) as receiver:
+                await send(sender, request(1, twin, f"to {twin}"))
+                assert (await receive(receiver)).uid == f"to {twin}"
+            await send(sender, request(1, twin, f"kept for {twin}"))
+        for twin in TWINS[1:]:
+            await until(partial(beds.store.xlen, f"stream:{{{twin}}}"))
+            async with beds.client(twin % 2, twin) as receiver:
+                while (uid := (await receive(receiver)).uid) != f"kept for {twin}":
+                    assert uid == f"to {twin}"
+
+
+async def test_the_newest_wins_on_a_cluster(beds: Beds) -> None:
+    """4001 across processes."""
+    async with beds.client(0, 2) as older, beds.client(1, 2):
+        async with asyncio.timeout(60):
+            await older.wait_closed()
+        assert older.close_code == 4001
+
+
+async def test_batches_are_split_and_keep_their_order(beds: Beds) -> None:
+    """One turn appends for many twins: each gets a receipt, in the order of the calls for each mailbox."""
+    boxes = beds.apps[0].mailboxes
+    owners = [Address(1000 + n % 40, "s" if n % 3 else None) for n in range(400)]
+    receipts = await asyncio.gather(*(boxes.append(owner, b"%d" % n, 300) for n, owner in enumerate(owners)))
+    for owner in set(owners):
+        numbers = [n for n, of in enumerate(owners) if of == owner]
+        page = await boxes.read(owner, START)
+        assert [int(entry.data) for entry in page.entries] == numbers
+        assert [entry.id for entry in page.entries] == [receipts[n].id for n in numbers]
+        await boxes.delete(owner, [entry.id for entry in page.entries])
+        assert not (await boxes.read(owner, START)).entries
+
+
+async def test_the_registry_is_kept_there(beds: Beds) -> None:
+    """Claims, records and changes, which touch several keys at once."""
+    client = connect_store(beds.urls, cluster=True, timeout_s=None)
+    try:
+        store = RegistryStore(client)
+        twin = await store.put(signer("cluster"), frozenset({DOMAIN}), None)
+        assert await store.get(twin.id) == twin
+        assert await store.get_by_account(twin.account) == twin
+        assert [record.twin for record in (await store.changes(0, 10)).twins] == [twin]
+        assert [record.twin for record in await store.page(0, 10)] == [twin]
+    finally:
+        await client.aclose()
+
+
+async def test_leases_are_kept_there(beds: Beds) -> None:
+    """A lease excludes others on a cluster, too."""
+    client = connect_store(beds.urls, cluster=True, timeout_s=None)
+    try:
+        one, two = Lease(client, "work", lease_s=600.0), Lease(client, "work", lease_s=600.0)
+        assert (await one.take(), await two.take()) == (True, False)
+        await one.release()
+        assert await two.take()
+    finally:
+        await client.aclose()
+
+
+async def test_a_server_that_is_away_for_a_moment(beds: Beds) -> None:
+    """What is for its twins waits and is stored; what is for others is not held up for ever."""
+    boxes = beds.apps[0].mailboxes
+    async with beds.nodes[1].away():
+        waiting = [boxes.append(Address(twin), b"x", 300) for twin in range(2000, 2012)]
+        await asyncio.wait(waiting, timeout=0.1)
+        assert not all(future.done() for future in waiting)
+    for future in waiting:
+        await future
+    for twin in range(2000, 2012):
+        assert [entry.data for entry in (await boxes.read(Address(twin), START)).entries] == [b"x"]
