@@ -4,10 +4,13 @@ import asyncio
 import os
 import socket
 from collections.abc import AsyncIterator
+from dataclasses import replace
 
 import pytest
 
-from relay.control import VARIABLE, Control, Place, read_line, write_line
+from relay.config import RelayConfig
+from relay.control import SEED_BYTES, VARIABLE, Control, Place, read_line, write_line
+from relay.operating import Operating
 
 
 class Line:
@@ -38,11 +41,24 @@ async def line() -> AsyncIterator[Line]:
 
 def test_a_place_is_found_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """It comes by the environment, and is taken out, so that no child of ours has it."""
-    place = Place(3, 8080, 7)
-    monkeypatch.setenv(VARIABLE, place.variable()[VARIABLE])
-    assert Place.from_environment() == place
-    assert VARIABLE not in os.environ
-    assert Place.from_environment() is None
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        place = Place(3, 8080, theirs.fileno(), 8081)
+        seed = bytes(range(SEED_BYTES))
+        ours.sendall(seed + b"line")
+        monkeypatch.setenv(VARIABLE, place.variable()[VARIABLE])
+        assert Place.from_environment() == replace(place, probe_seed=seed)
+        assert VARIABLE not in os.environ
+        assert Place.from_environment() is None
+        assert theirs.recv(9) == b"line"
+
+
+def test_a_place_decides_on_ports() -> None:
+    """Whatever the configuration says, also when it is read again, they are those that all processes share."""
+    config = RelayConfig(listen_port=0, operating=Operating(admin_host="127.0.0.1", admin_port=0))
+    put = Place(3, 8080, 7, 8081).put(config)
+    assert (put.listen_port, put.operating.admin_port, put.shared_port) == (8080, 8081, True)
+    assert Place(3, 8080, 7).put(config).operating == config.operating
 
 
 async def test_samples_are_told(line: Line) -> None:

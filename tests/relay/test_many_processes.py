@@ -14,6 +14,7 @@ from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import ConnectionClosed
 
 from relay.app import RelayApp
+from relay.federation.inbound_settings import InboundSettings
 from rmb_peer.protocol.link.endings import Ending
 from tests.support.link_client import link_client
 from tests.support.many_relays import QUICK, ManyRelays, many_relays
@@ -24,7 +25,8 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def shared_relays(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[ManyRelays]:
-    async with many_relays(tmp_path_factory.mktemp("many"), 3, 5, 6, 7, 9) as relays:
+    inbound = InboundSettings(open_to_all=True)
+    async with many_relays(tmp_path_factory.mktemp("many"), 3, 5, 6, 7, 9, inbound=inbound) as relays:
         yield relays
 
 
@@ -253,6 +255,11 @@ async def test_a_process_that_was_away(tmp_path: Path) -> None:
     ):
         await next_is_marker(moved, "9")
         await next_is_marker(stayed, "5")
+
+        async def all_confirmed() -> bool:
+            return not await relays.waiting("9") and not await relays.waiting("5")
+
+        await until(all_confirmed)
         relays.doors[0].cut()
         await until(lambda: not relays.apps[1].presence.others)
         await send(sender, request(7, 9, "not there", tags="fail-fast"))
