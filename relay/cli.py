@@ -116,7 +116,7 @@ def _subcommand(name: str, argv: list[str]) -> int:
 
 def settings_of(parser: SettingsParser, argv: Sequence[str] | None) -> Settings:
     """Flags, and the file that `--config` names; see `read_settings`."""
-    return read_settings(parser, argv, either_or=[("substrate", "registry")])
+    return read_settings(parser, argv, either_or=[("substrate", "registry"), ("redis", "redis_cluster")])
 
 
 def parse_arguments(argv: Sequence[str] | None, *, raises: bool = False) -> RelayConfig:
@@ -145,10 +145,12 @@ def config_of(parser: SettingsParser, flags: argparse.Namespace) -> RelayConfig:
     host, port = flags.listen
     if flags.substrate and flags.registry is not None:
         parser.error("give either --substrate or --registry, not both")
+    if flags.redis and flags.redis_cluster:
+        parser.error("give either --redis or --redis-cluster, not both")
     return RelayConfig(
         domains=tuple(flags.domain or ()),
         redis_url=flags.redis,
-        redis_cluster=flags.redis_cluster,
+        redis_cluster=tuple(flags.redis_cluster or ()),
         processes=flags.processes,
         data_folder=flags.data,
         sessions_max=workers * users,

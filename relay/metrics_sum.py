@@ -8,8 +8,12 @@ added: the largest counts. Counters of a process that ended are kept, so that no
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-_LARGEST = ("_block_number", "_reconnecting", "_age_seconds", "_entries_shared", "_max_fds")
-"""Ends of names of gauges that are the same everywhere."""
+_LARGEST = (
+    *("_block_number", "_reconnecting", "_age_seconds", "_entries_shared", "_max_fds"),
+    *("_federation_waiting", "_federation_waiting_bytes", "_federation_oldest_seconds", "_federation_open"),
+    *("_federation_last_error", "_stored_messages", "_stored_bytes"),
+)
+"""Ends of names of gauges that are the same everywhere, such as what all processes read from the store."""
 
 _SMALLEST = ("process_start_time_seconds",)
 

@@ -19,8 +19,8 @@ def add_process_flags(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--redis-cluster",
+        action="extend",
         type=_urls,
-        default=(),
         metavar="URL[,URL]",
         help="some servers of a Valkey Cluster or Redis Cluster, as the store; one given by --redis is recognised, too",
     )
