@@ -91,6 +91,11 @@ _COPY_CODES = (MessageExpired.code, ServiceQueueFull.code)
 _LOG = get_logger("gateway")
 
 
+EXPIRED_AT_RELAY = "message has expired"
+"""What relays say of an envelope whose time ran out while they kept it (spec rmb 6.8). Of several destinations it names
+none, and our own deadline names each: passed on it would be one ending too many."""
+
+
 class RefreshingTwinLookup(TwinLookup, Protocol):
     """The part of the cached registry that receiving uses."""
 
@@ -381,6 +386,9 @@ class Downstream:
             self._drop("answer from a twin that was not asked", arrival)
             return None
         is_error = arrival.kind == "error"
+        if arrival.source.twin == 0 and len(waiting.destinations) > 1 and envelope.error.message == EXPIRED_AT_RELAY:
+            self._drop("one of several copies has expired at a relay: the deadline names it", arrival)
+            return None
         if is_error and envelope.error.code in _STALE_RECORD_CODES:
             self._renew_record_of(arrival.source.twin)
         value = incoming_response(

@@ -1,7 +1,9 @@
 """Settings of Hypothesis, and how many tests run side by side; README.md here says how a failure is replayed."""
 
 import gc
+import logging
 import os
+from collections.abc import Iterator
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -21,3 +23,13 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     """Thousands of collected tests live to the end: the garbage collector need not look at them again and again."""
     gc.collect()
     gc.freeze()
+
+
+@pytest.fixture(autouse=True)
+def _levels_of_logs() -> Iterator[None]:
+    """A command that is run within a test sets the level of log lines; the next test finds it as it was."""
+    root, ours = logging.getLogger(), logging.getLogger("rmb")
+    levels = root.level, ours.level
+    yield
+    root.setLevel(levels[0])
+    ours.setLevel(levels[1])

@@ -16,6 +16,7 @@ When to try again is the sender's business. This module refuses to know who that
 
 import asyncio
 import logging
+import os
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -425,4 +426,6 @@ def _failure(name: str, error: Exception) -> TryAgain:
 def _text(error: Exception) -> str:
     if isinstance(error, InvalidStatus):
         return f"it answered {error.response.status_code} {cleaned(bytes(error.response.body or b''))}".rstrip()
+    if isinstance(error, OSError) and error.errno:
+        return os.strerror(error.errno)  # what asyncio makes of it names numbers and addresses
     return str(error) or type(error).__name__

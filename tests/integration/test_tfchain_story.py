@@ -115,7 +115,7 @@ async def test_gateways_meet_over_a_relay(chain: str, tmp_path: Path) -> None:
     people = [Somebody(chain, key_type) for key_type in KEY_TYPES]
     # Their gateways find another relay in the record, and put the true one there.
     await asyncio.gather(*(somebody.join("wss://old.example.org") for somebody in people))
-    relay = RelayProgram(tmp_path / "relay", "--substrate", chain, "--domain", "localhost")
+    relay = RelayProgram(tmp_path / "relay", "--substrate", chain, "--domain", "localhost", "--no-federation")
     async with running(relay), AsyncExitStack() as stack:
         first, second = [
             await stack.enter_async_context(_gateway(somebody, relay, tmp_path / somebody.key_type))

@@ -10,6 +10,7 @@ import pytest
 
 from rmb_peer import deadlines
 from rmb_peer.deadlines import GRACE_S, Deadlines
+from rmb_peer.downstream import EXPIRED_AT_RELAY
 from rmb_peer.journal import Journal
 from rmb_peer.local.memory_queues import MemoryQueues
 from rmb_peer.local.messages import local_error
@@ -121,6 +122,20 @@ async def test_an_error_of_a_relay_ends_a_single_destination() -> None:
         await error_of_a_relay(a, relay, b.twin.id, a.twin.id)
         assert await Deadlines(a.queues, lambda: time.time() + 3600).sweep() == 1
         assert len(a.memory.lists["my-ret"]) == 2
+
+
+async def test_a_copy_that_expired_at_a_relay_is_left_to_the_deadline() -> None:
+    """Of several destinations the relay names none, and the deadline names each: nobody hears twice."""
+    async with scripted_relay() as relay, two_nodes(relay.url) as (a, b):
+        relay.swallow = lambda envelope: True
+        a.request(b.twin.id, a.twin.id)
+        await relay.until(lambda: len(relay.received) == 2)
+        expired = relay_error(relay.received[0].uid, EXPIRED_AT_RELAY, int(time.time()), None)
+        await relay.deliver(a.twin.id, expired)
+        await a.until(
+            lambda: a.downstream.counts["one of several copies has expired at a relay: the deadline names it"]
+        )
+        assert not a.memory.lists.get("my-ret")
 
 
 async def test_an_answer_after_the_error_is_dropped() -> None:

@@ -174,16 +174,19 @@ async def test_order_and_parallel_posts(node: Node, far: RmbRsRelay) -> None:
 
 
 async def test_the_next_candidate(node: Node, far: RmbRsRelay) -> None:
-    """A relay that fails loses what waits for it to one that works; only the one that failed is blamed."""
+    """A relay that fails loses what waits for it to one that works; only the one that failed is blamed.
+
+    While both fail, envelopes go to and fro as probes, which may turn their order.
+    """
     async with rmb_rs_relay() as other, node.client(7) as client:
         node.directory.add(9, relays=(far.name, other.name))
         far.whim = other.whim = Whim(cut=True)
         await send_all(client, ["a", "b"])
         await until(lambda: far.posts and other.posts)
         other.whim = None
-        await until(lambda: other.uids == ["a", "b"])
+        await until(lambda: sorted(other.uids) == ["a", "b"])
         await send_all(client, ["c"])
-        await until(lambda: other.uids == ["a", "b", "c"])
+        await until(lambda: other.uids[2:] == ["c"])
         assert far.received == []
 
 
