@@ -11,16 +11,25 @@ from websockets.asyncio.client import connect
 
 from relay.app import RelayApp
 from relay.config import RelayConfig
+from relay.federation.outbox import OutboxFull
+from relay.federation.redis_outbox import RedisOutboxes
+from relay.federation.repeats import Repeats, Seen, post_of
+from relay.keys import OUTBOX_CALLS, stored_key
 from relay.lease import Lease
-from relay.mailboxes import START
+from relay.mailboxes import START, MailboxFull, Stored
 from relay.members import Timing
+from relay.redis_mailboxes import RedisMailboxes
 from relay.registry_store import RegistryStore
+from relay.retention import Retention
 from relay.store import connect as connect_store
-from relay.store import detect_cluster
+from relay.store import connect_for_news, detect_cluster
+from relay.tasks import end
+from relay.upkeep import Upkeep
 from rmb_peer.protocol.address import Address
 from tests.support.cluster import ClusterNode, cluster
 from tests.support.hosted_registry import signer
-from tests.support.relay import DOMAIN, Directory, receive, request, send, token, until
+from tests.support.relay import ALONE, DOMAIN, Directory, receive, request, send, token, until
+from tests.support.rmb_rs_relay import rmb_rs_relay
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -51,6 +60,7 @@ async def beds(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Beds]:
             "listen_host": "127.0.0.1",
             "listen_port": 0,
             "store_patience_s": 120.0,
+            "federation": ALONE,
         }
         one = RelayConfig(redis_cluster=tuple(urls[:2]), presence=timing, **common)
         two = RelayConfig(redis_url=urls[2], presence=timing, **common)  # recognised as one
@@ -142,3 +152,123 @@ async def test_a_server_that_is_away_for_a_moment(beds: Beds) -> None:
         await future
     for twin in range(2000, 2012):
         assert [entry.data for entry in (await boxes.read(Address(twin), START)).entries] == [b"x"]
+
+
+async def test_full_mailboxes_and_counts(beds: Beds) -> None:
+    """Counters are kept per twin; what is dropped for room is told; the whole store's cap goes by the last count."""
+    client: Any = connect_store(beds.urls, cluster=True, timeout_s=None, once=True)
+    dropped: list[bytes] = []
+    retention = Retention(count=2, when_full="drop-oldest", stored_bytes=1000)
+    stored_bytes = 0
+    boxes = RedisMailboxes(
+        client, process="full", retention=retention, on_dropped=dropped.append, stored_bytes=lambda: stored_bytes
+    )
+    running = asyncio.create_task(boxes.run())
+    owners = [Address(twin) for twin in range(3000, 3006)]
+    try:
+        await asyncio.gather(*(boxes.append(owner, b"%d" % n, 300) for n in range(3) for owner in owners))
+        await until(lambda: dropped == [b"0"] * len(owners))
+        assert await client.hget(stored_key(3000), "t") == b"2 2 1"
+        assert not await client.hexists(stored_key(3000), "n")
+        stored_bytes = 1000
+        with pytest.raises(MailboxFull):
+            await boxes.append(Address(3000, "s"), b"x", 300)
+        upkeep = Upkeep(client)
+        found, total = set[Address](), Stored()
+        async for twins, stored in upkeep.twins():
+            found.update(owner for each in twins.values() for owner in each)
+            total = Stored(total.count + stored.count, total.bytes + stored.bytes)
+        assert found.issuperset(owners)
+        assert total.count >= 2 * len(owners)
+        believed = await upkeep.sums()
+        assert await upkeep.correct_sums(believed, total)
+        assert await upkeep.sums() == total
+        step = await upkeep.walk(owners[0], 2000)
+        while not step.ended:
+            step = await upkeep.walk(owners[0], None)
+        await upkeep.settle(owners[0], 2000)
+        assert await upkeep.check(3000, owners[:1], 1999) == []
+        for owner in owners:
+            page = await boxes.read(owner, START)
+            assert await boxes.remove(owner, [entry.id for entry in page.entries])
+            assert not await client.exists(stored_key(owner.twin))
+    finally:
+        await boxes.close()
+        await running
+        await client.aclose()
+
+
+async def test_outboxes_are_kept_there(beds: Beds) -> None:
+    """Put, seen, called for, ordered and removed; several at once, on whichever servers they are."""
+    client: Any = connect_store(beds.urls, cluster=True, timeout_s=None, once=True)
+    outboxes = RedisOutboxes(
+        client, process="p", entries_max=2, bytes_max=10**6, news=lambda: connect_for_news(client, beds.urls)
+    )
+    running = asyncio.create_task(outboxes.run())
+    names = [f"r{n}.test" for n in range(6)]
+    calls = outboxes.calls()
+
+    async def one_call() -> str:
+        return await anext(calls)
+
+    called = asyncio.create_task(one_call())
+    try:
+
+        async def is_heard() -> bool:
+            await client.publish(OUTBOX_CALLS, "hello")
+            return called.done()
+
+        await until(is_heard)
+        assert await called == "hello"
+        assert await asyncio.gather(*(outboxes.put(name, b"%d" % n, 2**31) for n in range(2) for name in names)) == [
+            *(1 for _ in names),
+            *(2 for _ in names),
+        ]
+        with pytest.raises(OutboxFull):
+            await outboxes.put(names[0], b"x", 2**31)
+        assert set(names) <= set(await outboxes.names())
+        views = await outboxes.look(names, lease_ms=60_000)
+        assert [(view.count, view.mine) for view in views] == [(2, True)] * len(names)
+        await outboxes.order(names[0], paused=True, retry=True)
+        await outboxes.save(names[0], b"sick")
+        await outboxes.obeyed(names[0])
+        [view] = await outboxes.look(names[:1])
+        assert (view.health, view.orders.paused, view.orders.retry) == (b"sick", True, False)
+        for name in names:
+            page = await outboxes.read(name, "0-0")
+            assert [queued.data for queued in page.entries] == [b"0", b"1"]
+            await outboxes.remove(name, [queued.id for queued in page.entries])
+            await outboxes.release(name)
+            await outboxes.forget(name)
+        assert not set(names) & set(await outboxes.names())
+    finally:
+        await end([running, called])
+        await client.aclose()
+
+
+async def test_federation_starts_from_there(beds: Beds) -> None:
+    """An envelope for a twin of another relay goes through an outbox on the cluster, and arrives."""
+    directory = Directory(1)
+    async with rmb_rs_relay() as far:
+        directory.add(9, relays=(far.name,))
+        config = RelayConfig(redis_cluster=tuple(beds.urls), domains=(DOMAIN,), listen_host="127.0.0.1", listen_port=0)
+        async with (
+            RelayApp(config, lookup=directory) as app,
+            connect(f"{app.url}/?{token(Address(1, 'far'))}", compression=None) as sender,
+        ):
+            await send(sender, request("1:far", 9, "far away"))
+            await until(lambda: far.uids == ["far away"])
+
+
+async def test_one_identity_and_marks(beds: Beds) -> None:
+    """All processes have one key; a post is recognised by all of them."""
+    assert beds.apps[0].identity.public_key == beds.apps[1].identity.public_key
+    client = connect_store(beds.urls, cluster=True, timeout_s=None)
+    try:
+        one, two = Repeats(client), Repeats(client)
+        post = post_of("relay.test", b"body", b"signature")
+        assert await one.begin(post) is Seen.NEW
+        await one.stored(post)
+        assert await two.begin(post) is Seen.STORED
+    finally:
+        await client.aclose()

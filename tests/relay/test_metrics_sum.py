@@ -34,7 +34,14 @@ def test_workers_stay_apart() -> None:
 
 
 def test_what_all_see_alike_is_not_added() -> None:
-    """The newest block is the newest block; the oldest process began first."""
+    """The newest block is the newest block; what the store holds is counted once."""
+    stored = "# TYPE relay_stored_bytes gauge\nrelay_stored_bytes 10\n"
+    stored += '# TYPE relay_federation_waiting gauge\nrelay_federation_waiting{relay="r"} 4\n'
+    both = MetricsSum()
+    both.update(0, stored)
+    both.update(1, stored)
+    assert metric(both.text(), "relay_stored_bytes") == 10
+    assert metric(both.text(), 'relay_federation_waiting{relay="r"}') == 4
     both = MetricsSum()
     both.update(0, own(3, 0) + "process_start_time_seconds 50.5\n")
     both.update(1, own(4, 0) + "process_start_time_seconds 40.5\n")

@@ -33,12 +33,14 @@ def client(relay: RelayProgram, twin: int, session: str | None = None) -> connec
     return connect(f"ws://127.0.0.1:{relay.port}/?{token(Address(twin, session))}", compression=None)
 
 
-async def scrape(relay: RelayProgram) -> str:
-    async with (
-        aiohttp.ClientSession() as session,
-        session.get(f"http://127.0.0.1:{relay.port}/metrics") as answer,
-    ):
+async def get(relay: RelayProgram, path: str) -> str:
+    admin = next(line["admin"] for line in relay.events if line.get("event") == "listening")
+    async with aiohttp.ClientSession() as session, session.get(f"http://{admin}/{path}") as answer:
         return await answer.text()
+
+
+async def scrape(relay: RelayProgram) -> str:
+    return await get(relay, "metrics")
 
 
 def workers(text: str) -> dict[str, int]:
@@ -49,7 +51,7 @@ def workers(text: str) -> dict[str, int]:
 
 async def test_two_processes_are_one_relay(tmp_path: Path, registry: str) -> None:
     """Messages cross; metrics are added up; a killed process is replaced and its clients go on; SIGTERM stops all."""
-    flags = ("--processes", "2", "--domain", "relay.test", "--registry", registry)
+    flags = ("--processes", "2", "--domain", "relay.test", "--registry", registry, "--admin-listen", "127.0.0.1:0")
     relay = RelayProgram(tmp_path / "data", *flags)
     async with running(relay), AsyncExitStack() as stack:
         relay.port = int((await relay.event("all processes serve"))["port"])
@@ -59,11 +61,15 @@ async def test_two_processes_are_one_relay(tmp_path: Path, registry: str) -> Non
         for name, receiver in receivers.items():
             await send(sender, request(7, f"9:{name}", f"to {name}"))
             assert (await receive(receiver)).uid == f"to {name}"
+        admins = {line["admin"] for line in relay.events if line.get("event") == "listening"}
+        assert len(admins) == 1  # all processes share that port, too
         text = await scrape(relay)
         assert sum(workers(text).values()) == SESSIONS + 1
         assert len(workers(text)) == 2 and all(workers(text).values())
         assert metric(text, "relay_message_rx") == SESSIONS
         assert text.count("# TYPE relay_message_rx counter") == 1
+        for _ in range(4):  # whichever process answers, and whichever its probe reaches
+            assert '"ready"' in await get(relay, "readyz")
 
         victim = next(line["pid"] for line in relay.events if line.get("event") == "process started")
         os.kill(victim, signal.SIGKILL)
