@@ -251,7 +251,7 @@ async def test_federation_starts_from_there(beds: Beds) -> None:
     directory = Directory(1)
     async with rmb_rs_relay() as far:
         directory.add(9, relays=(far.name,))
-        config = RelayConfig(redis_cluster=tuple(beds.urls), domains=(DOMAIN,), listen_host="127.0.0.1", listen_port=0)
+        config = RelayConfig(redis_cluster=tuple(beds.urls), listen_host="127.0.0.1", listen_port=0)
         async with (
             RelayApp(config, lookup=directory) as app,
             connect(f"{app.url}/?{token(Address(1, 'far'))}", compression=None) as sender,
