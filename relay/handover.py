@@ -144,7 +144,7 @@ class Handover:
         self._pongs: list[Parcel] = []
         self._storing = 0
         """Parcels of ours that are on their way to the store."""
-        self._nothing_storing = asyncio.Event()
+        self._nothing_storing = Bell()
         self._closed = False
         self.entries_gone = Bell(rung=True)
 
