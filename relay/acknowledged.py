@@ -77,9 +77,17 @@ class AcknowledgedConnection(SignedIn):
     def _left(self) -> None:
         self._handover.close()
 
+    async def _before_page(self) -> None:
+        await self._handover.all_stored()
+
     def _begin(self, spawn: Spawn) -> Sequence[Coroutine[None, None, None]]:
         self._intake = AcknowledgedIntake(
-            self._owner, self._exchange, self, spawn, message_bytes_max=self._common.message_bytes_max
+            self._owner,
+            self._exchange,
+            self,
+            spawn,
+            message_bytes_max=self._common.message_bytes_max,
+            session=self._session,
         )
         return [self._write(), self._pull()]
 

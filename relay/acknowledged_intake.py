@@ -35,6 +35,19 @@ class Client(Sender, Protocol):
         ...
 
 
+class Came(Protocol):
+    """When the client came; see `horizon`. It becomes known a moment later."""
+
+    since: int
+
+
+class _NeverElsewhere:
+    since = 0
+
+
+_NEVER_ELSEWHERE = _NeverElsewhere()
+
+
 class AcknowledgedIntake(Routing[int]):
     """The envelopes of one session; a ticket is the number of one on its link."""
 
@@ -46,6 +59,7 @@ class AcknowledgedIntake(Routing[int]):
         spawn: Callable[[Coroutine[None, None, None]], object],
         *,
         message_bytes_max: int,
+        session: Session | None = None,
     ) -> None:
         """Start for a session that has just signed in.
 
@@ -55,11 +69,13 @@ class AcknowledgedIntake(Routing[int]):
             client: hears how each envelope has ended.
             spawn: runs a look-up, which has to end even if the connection ends first.
             message_bytes_max: larger envelopes are refused.
+            session: of the client; `None` when there is only one process.
         """
         super().__init__(owner, exchange, spawn)
         self._client = client
         self._message_bytes_max = message_bytes_max
         self._find = self._delivery.find
+        self._came: Came = session or _NEVER_ELSEWHERE
 
     def take(self, envelopes: list[tuple[int, bytes]]) -> None:
         """Take what one frame held: numbers and bytes."""
@@ -104,7 +120,7 @@ class AcknowledgedIntake(Routing[int]):
         lifetime_s = envelope.timestamp + envelope.expiration - now
         if not 0 < lifetime_s < LIFETIME_S_MAX:
             return False
-        return session.handover.offer(Parcel(data, lifetime_s, self._client, number))
+        return session.handover.offer(Parcel(data, lifetime_s, self._client, number), self._came.since)
 
     def _pong(self, envelope: Envelope, ticket: int) -> None:
         self._client.pong(Parcel(turn_ping(envelope).SerializeToString(), 0, self._client, ticket))
@@ -126,7 +142,7 @@ class AcknowledgedIntake(Routing[int]):
     def _hand_over(self, envelope: Envelope, data: bytes, session: Session, ticket: int) -> bool:
         assert session.handover is not None
         lifetime_s = envelope_ttl_s(envelope, int(self._exchange.now_s())) or 0
-        if not session.handover.offer(Parcel(data, lifetime_s, self._client, ticket)):
+        if not session.handover.offer(Parcel(data, lifetime_s, self._client, ticket), self._came.since):
             return False
         log_routed(envelope, "direct")
         return True

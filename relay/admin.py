@@ -3,26 +3,30 @@
 It refuses to know which port this is on.
 """
 
+from collections.abc import Awaitable, Callable
+
 import orjson
 from aiohttp import hdrs, web
 
 from relay.mailboxes import Mailboxes, MailboxFailed
-from relay.metrics import CONTENT_TYPE, Metrics
+from relay.metrics import CONTENT_TYPE
 from relay.readiness import Readiness
 
 
-def add_admin_routes(app: web.Application, metrics: Metrics, mailboxes: Mailboxes, readiness: Readiness) -> None:
+def add_admin_routes(
+    app: web.Application, scrape: Callable[[], Awaitable[bytes]], mailboxes: Mailboxes, readiness: Readiness
+) -> None:
     """Register the three.
 
     Args:
         app: gets the routes.
-        metrics: counts.
+        scrape: gives the metrics: of this process, or of all of them.
         mailboxes: the store; without it a relay lives, but is not healthy.
         readiness: knows whether messages travel.
     """
 
     async def show_metrics(request: web.Request) -> web.StreamResponse:
-        return web.Response(body=metrics.text(), headers={hdrs.CONTENT_TYPE: CONTENT_TYPE})
+        return web.Response(body=await scrape(), headers={hdrs.CONTENT_TYPE: CONTENT_TYPE})
 
     async def show_health(request: web.Request) -> web.StreamResponse:
         try:

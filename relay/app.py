@@ -15,9 +15,6 @@ from contextlib import AsyncExitStack
 from typing import Any, Self
 
 from aiohttp import web
-from redis.asyncio import Redis
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
 
 from relay.admin import add_admin_routes
 from relay.admission import Admission, AdmissionFileBad, read_admission
@@ -36,6 +33,7 @@ from relay.federation.outbound import Federation
 from relay.federation.redis_outbox import RedisOutboxes
 from relay.federation.redis_outbox import close as close_outboxes
 from relay.federation.signature import sign_post
+from relay.horizon import Horizon
 from relay.identity import RelayIdentity
 from relay.janitor import Janitor
 from relay.lease import Lease
@@ -49,12 +47,14 @@ from relay.occupancy import Occupancy
 from relay.probe import Probe, ProbeIdentity, ProbeLookup
 from relay.readiness import Readiness
 from relay.redis_mailboxes import RedisMailboxes
+from relay.redis_presence import RedisPresence
 from relay.registry_api import add_registry_routes
 from relay.registry_store import RegistryStore
 from relay.reload import Reloads
 from relay.server import Server, prepare
 from relay.session_log import SessionLog
 from relay.sessions import Sessions
+from relay.store import STORE_ERRORS, Store, connect, connect_for_news, detect_cluster
 from relay.tasks import end as end_tasks
 from relay.telling import Telling
 from relay.twin_rates import TwinRates
@@ -80,8 +80,6 @@ STORE_TIMEOUT_S = 20.0
 """A store that takes longer for one answer is treated as gone. A guess: a busy disk holds up an append-only file for
 seconds, and half of what a link waits for an answer (spec rmb 5.7) is left for telling the sender."""
 
-STORE_CONNECT_S = 2.0
-"""A guess; the store is close by."""
 
 REQUESTS_S_MAX = 2.0
 """How long stopping waits for requests that are being answered; a guess."""
@@ -106,11 +104,13 @@ class RelayApp:
         metrics: its counters.
         reloads: who takes a changed configuration over.
         admin_address: `host:port` of metrics and health, if that is another one.
+        process: its name among all that share the store.
         mailboxes: its store, once it has started.
         telling: tells requesters what was dropped, once it has started.
         identity: its key, once it has started.
         federation: its way to other relays, once it has started; `None` for none.
         readiness: what `/readyz` says, once it has started.
+        presence: where the sessions of all processes are, once it has started.
     """
 
     def __init__(
@@ -140,6 +140,9 @@ class RelayApp:
         self.address = ""
         self.url = ""
         self.metrics = Metrics()
+        self.process = secrets.token_hex(8)
+        self._scrape: Callable[[], Awaitable[bytes]] | None = None
+        self._cluster = False
         self.mailboxes: RedisMailboxes
         self.telling: Telling
         self._dropping: Dropping | None = None
@@ -148,6 +151,7 @@ class RelayApp:
         self.federation: Federation | None = None
         self.readiness: Readiness
         self._watched: list[WatchedFiles] = []
+        self.presence: RedisPresence
 
     async def __aenter__(self) -> Self:
         """Start.
@@ -176,18 +180,20 @@ class RelayApp:
         port = listener.getsockname()[1]
         domains = frozenset(normalize_relay(name) for name in config.domains) or default_domains(port)
         tasks = await stack.enter_async_context(asyncio.TaskGroup())
-        store_url = config.redis_url or await self._start_store(stack, tasks)
+        store_url = next(iter(config.redis_cluster), config.redis_url) or await self._start_store(stack, tasks)
+        self._cluster = bool(config.redis_cluster) or await detect_cluster(store_url, STORE_TIMEOUT_S)
         self.mailboxes = stored = await self._open_mailboxes(stack, tasks, store_url)
         app = web.Application(client_max_size=config.message_bytes_max)
         lookup = self._lookup or await self._open_lookup(stack, tasks, store_url, app, domains)
         sessions = Sessions(config.sessions_max, config.limits.sessions_per_twin)
         self.metrics.sessions = lambda: len(sessions)
-        delivery = Delivery(stored, sessions, self.metrics, entries_max=config.retention.count)
+        horizon = Horizon()
+        self.presence = await self._open_presence(stack, tasks, store_url, sessions, horizon)
+        delivery = Delivery(stored, sessions, self.metrics, entries_max=config.retention.count, presence=self.presence)
         self.telling = Telling(delivery, lookup, domains, self.metrics, self._now_s)
         stack.push_async_callback(self.telling.close)
         mailboxes = await self._keep_house(stack, tasks, store_url, stored)
-        client = _connect(store_url, Retry(NoBackoff(), 1))
-        stack.push_async_callback(client.aclose)
+        client = self._connect(stack, store_url)
         self.identity = identity = await open_identity(config.inbound.key_file, client)
         own_name = normalize_relay(config.domains[0]) if config.domains else f"localhost:{port}"
         self.federation = await self._open_federation(stack, store_url, delivery, lookup, domains, own_name)
@@ -209,6 +215,8 @@ class RelayApp:
             now_s=self._now_s,
             federation=self.federation,
             rates=rates,
+            presence=self.presence,
+            horizon=horizon,
         )
         session_log = SessionLog(lambda: len(sessions))
         stack.callback(session_log.end)
@@ -261,11 +269,11 @@ class RelayApp:
             self.reloads.on_change(f"operating.{name}", lambda _: None)  # looked up when they are needed
         operating = self._config.operating
         if operating.admin_host is None:
-            add_admin_routes(app, self.metrics, self.mailboxes, readiness)
+            add_admin_routes(app, self._all_metrics, self.mailboxes, readiness)
             return
         admin = web.Application()
         admin.on_response_prepare.append(prepare)
-        add_admin_routes(admin, self.metrics, self.mailboxes, readiness)
+        add_admin_routes(admin, self._all_metrics, self.mailboxes, readiness)
         listener = self._listen(operating.admin_host, operating.admin_port)
         stack.callback(listener.close)
         self.admin_address = address_of(listener)
@@ -303,9 +311,16 @@ class RelayApp:
         watching = [tasks.create_task(files.run()) for files in self._watched]
         stack.push_async_callback(end_tasks, watching)
 
+    def scrape_with(self, scrape: Callable[[], Awaitable[bytes]]) -> None:
+        """Answer scrapes with this, instead of the metrics of this process alone."""
+        self._scrape = scrape
+
+    async def _all_metrics(self) -> bytes:
+        return self.metrics.text() if self._scrape is None else await self._scrape()
+
     def _listen(self, host: str, port: int) -> socket.socket:
         try:
-            return listen(host, port)
+            return listen(host, port, shared=self._config.shared_port)
         except OSError as error:
             shown = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
             reason = str(error.strerror).partition(" (while")[0]  # create_server repeats the address there
@@ -321,16 +336,16 @@ class RelayApp:
         return valkey.url
 
     async def _open_mailboxes(self, stack: AsyncExitStack, tasks: asyncio.TaskGroup, url: str) -> RedisMailboxes:
-        client = _connect(url, Retry(NoBackoff(), 0))
-        stack.push_async_callback(client.aclose)
+        client = self._connect(stack, url, once=True)
         mailboxes = RedisMailboxes(
             client,
-            process=secrets.token_hex(8),
+            process=self.process,
             retention=self._config.retention,
             on_poison=self._count_poison,
             on_dropped=self._made_room,
             on_full=self._full,
             now_s=self._now_s,
+            stored_bytes=lambda: self.metrics.stored.bytes,
             append_s_max=self._config.store_patience_s,
         )
         try:
@@ -348,8 +363,7 @@ class RelayApp:
         age_s = self._config.retention.age_s
         self._dropping = Dropping(self.telling, self.metrics, age_s)
         sieve = Sieve(stored, Expiry(age_s), self._dropping.gone, self._now_s)
-        client = Redis.from_url(url, socket_timeout=None, socket_connect_timeout=STORE_CONNECT_S)
-        stack.push_async_callback(client.aclose)
+        client = self._connect(stack, url, timeout_s=None)
         self._janitor = Janitor(Upkeep(client), sieve, Lease(client, "mailboxes"), self.metrics, self._now_s)
         working = tasks.create_task(self._janitor.run())
         stack.push_async_callback(end_tasks, [working])
@@ -375,14 +389,16 @@ class RelayApp:
         settings = self._config.federation
         if not settings.enabled:
             return None
-        client = _connect(store_url, Retry(NoBackoff(), 0))
-        stack.push_async_callback(client.aclose)
+        client = self._connect(stack, store_url, once=True)
         outboxes = RedisOutboxes(
             client,
-            process=secrets.token_hex(8),
+            process=self.process,
             entries_max=settings.entries_max,
             bytes_max=settings.bytes_max,
             put_s_max=self._config.store_patience_s,
+            news=(lambda: connect_for_news(client, self._config.redis_cluster or (store_url,)))
+            if self._cluster
+            else None,
         )
         stack.push_async_callback(close_outboxes, asyncio.create_task(outboxes.run()), outboxes)
         federation = await stack.enter_async_context(
@@ -405,6 +421,37 @@ class RelayApp:
         )
         return federation
 
+    async def _open_presence(
+        self, stack: AsyncExitStack, tasks: asyncio.TaskGroup, url: str, sessions: Sessions, horizon: Horizon
+    ) -> RedisPresence:
+        store = self._connect(stack, url)
+        presence = RedisPresence(
+            store,
+            lambda: connect_for_news(store, self._config.redis_cluster or (url,)),
+            sessions,
+            horizon,
+            process=self.process,
+            timing=self._config.presence,
+        )
+        try:
+            await presence.start()
+        except STORE_ERRORS as error:
+            raise StartFailed(f"cannot use the store given by --redis: {error}") from None
+        stack.push_async_callback(presence.close)
+        tasks.create_task(presence.run())
+        return presence
+
+    def _connect(
+        self, stack: AsyncExitStack, url: str, *, once: bool = False, timeout_s: float | None = STORE_TIMEOUT_S
+    ) -> Store:
+        urls = self._config.redis_cluster or (url,)
+        try:
+            client = connect(urls, cluster=self._cluster, timeout_s=timeout_s, once=once)
+        except ValueError as error:
+            raise StartFailed(f"--redis is no URL of a store: {error}") from None
+        stack.push_async_callback(client.aclose)
+        return client
+
     def _count_poison(self, count: int) -> None:
         self.metrics.poison += count
 
@@ -423,9 +470,7 @@ class RelayApp:
             event(_LOG, logging.WARNING, "no registry: no twin is known, so nobody can sign in")
             return NoTwins()
         if self._config.registry == REGISTRY_HOSTED:
-            client = _connect(store_url)
-            stack.push_async_callback(client.aclose)
-            registry = store = RegistryStore(client)
+            registry = store = RegistryStore(self._connect(stack, store_url))
             add_registry_routes(app, store, audience_names=domains)
         else:
             from rmb_peer.registry.opening import open_registry
@@ -527,11 +572,3 @@ class RelayApp:
         await runner.setup()
         stack.push_async_callback(runner.cleanup)
         return runner
-
-
-def _connect(url: str, retry: Retry | None = None) -> Redis:
-    options: dict[str, Any] = {} if retry is None else {"retry": retry}
-    try:
-        return Redis.from_url(url, socket_timeout=STORE_TIMEOUT_S, socket_connect_timeout=STORE_CONNECT_S, **options)
-    except ValueError as error:
-        raise StartFailed(f"--redis is no URL of a store: {error}") from None

@@ -3,10 +3,10 @@
 import argparse
 import asyncio
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from relay.commands import COMMANDS, module_of
 from relay.config import (
@@ -18,14 +18,17 @@ from relay.config import (
     RateLimit,
     RelayConfig,
 )
+from relay.control import Control, Place
 from relay.federation.inbound_settings import add_inbound_flags, inbound_settings
 from relay.federation.settings import add_federation_flags, federation_settings
 from relay.limit_settings import add_limit_flags, read_limit_flags
 from relay.listening import parse_address
 from relay.operating import add_operating_flags, operating_of
+from relay.process_settings import add_process_flags
 from relay.retention import add_retention_flags, retention_of
 from relay.settings import Settings, SettingsParser, add_config_flag, read_settings
 from relay.signals import watch_signals
+from relay.tasks import end as end_tasks
 from rmb_peer import __version__
 from rmb_peer.logs import setup_logging
 from rmb_peer.protocol.envelope import MESSAGE_BYTES_MAX
@@ -33,6 +36,9 @@ from rmb_peer.protocol.errors import LocalError
 from rmb_peer.protocol.names import normalize_relay
 from rmb_peer.registry.tfchain.following import CATCHUP_BLOCKS_MAX
 from rmb_peer.registry.tfchain.urls import check_node_urls
+
+if TYPE_CHECKING:
+    from relay.app import RelayApp
 
 CATCHUP_MAX = 100_000
 """Largest `--catchup-threshold`: a week of blocks; their headers take 30 MB while they are gone through. A guess."""
@@ -47,6 +53,9 @@ examples:
 
   rmb-relay -m relay.example.org -s wss://tfchain.dev.grid.tf:443
       for the twins of the ThreeFold development network
+
+  rmb-relay -m relay.example.org --processes 4
+      four processes on one port and one store, which are one relay
 
   rmb-relay -m relay.example.org -r redis://10.0.0.5:6379 --limit 600 67108864
       mailboxes in a Redis of yours; at most 600 messages and 64 MiB per minute from each twin
@@ -73,6 +82,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     words = sys.argv[1:] if argv is None else list(argv)
     if words and words[0] in COMMANDS:
         return _subcommand(words[0], words[1:])
+    place = Place.from_environment()
     try:
         config = parse_arguments(words)
     except SystemExit as ended:  # argparse has said why
@@ -80,7 +90,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     setup_logging(config.debug, config.log_format)
     try:
         with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-            runner.run(_run(config, words))
+            if place is not None:
+                runner.run(_run_as_one_of_many(config, words, place))
+            elif config.processes > 1:
+                runner.run(_supervise(config, words))
+            else:
+                runner.run(_run(config, words))
     except LocalError as error:
         sys.stderr.write(f"rmb-relay: {error}\n")
         return 1
@@ -101,7 +116,7 @@ def _subcommand(name: str, argv: list[str]) -> int:
 
 def settings_of(parser: SettingsParser, argv: Sequence[str] | None) -> Settings:
     """Flags, and the file that `--config` names; see `read_settings`."""
-    return read_settings(parser, argv, either_or=[("substrate", "registry")])
+    return read_settings(parser, argv, either_or=[("substrate", "registry"), ("redis", "redis_cluster")])
 
 
 def parse_arguments(argv: Sequence[str] | None, *, raises: bool = False) -> RelayConfig:
@@ -130,9 +145,13 @@ def config_of(parser: SettingsParser, flags: argparse.Namespace) -> RelayConfig:
     host, port = flags.listen
     if flags.substrate and flags.registry is not None:
         parser.error("give either --substrate or --registry, not both")
+    if flags.redis and flags.redis_cluster:
+        parser.error("give either --redis or --redis-cluster, not both")
     return RelayConfig(
         domains=tuple(flags.domain or ()),
         redis_url=flags.redis,
+        redis_cluster=tuple(flags.redis_cluster or ()),
+        processes=flags.processes,
         data_folder=flags.data,
         sessions_max=workers * users,
         listen_host=host,
@@ -157,16 +176,43 @@ async def _run(config: RelayConfig, words: Sequence[str]) -> None:
 
     stop = asyncio.Event()
     relay = RelayApp(config)
+    _watch(relay, stop, lambda: parse_arguments(words, raises=True))
+    async with relay:
+        await stop.wait()
+
+
+async def _run_as_one_of_many(config: RelayConfig, words: Sequence[str], place: Place) -> None:
+    from relay.app import RelayApp
+
+    stop = asyncio.Event()
+    relay = RelayApp(place.put(config), probe_seed=place.probe_seed)
+    _watch(relay, stop, lambda: place.put(parse_arguments(words, raises=True)))
+    async with relay:
+        control = await Control.open(place, relay.metrics.text, stop.set)
+        relay.scrape_with(control.scrape)
+        control.ready(relay.address)
+        answering = asyncio.create_task(control.run())
+        await stop.wait()
+    await end_tasks([answering])
+    control.close()
+
+
+def _watch(relay: "RelayApp", stop: asyncio.Event, read: Callable[[], RelayConfig]) -> None:
+    """Have signals stop the relay, or make it read its configuration again."""
     reloads = relay.reloads
     reloads.on_change("debug", lambda debug: setup_logging(debug, reloads.config.log_format))
     reloads.on_change("log_format", lambda log_format: setup_logging(reloads.config.debug, log_format))
 
     def reload() -> None:
-        reloads.reload(lambda: parse_arguments(words, raises=True))
+        reloads.reload(read)
 
     watch_signals(stop.set, reload)
-    async with relay:
-        await stop.wait()
+
+
+async def _supervise(config: RelayConfig, words: Sequence[str]) -> None:
+    from relay.supervisor import Supervisor
+
+    await Supervisor(config, words, lambda: parse_arguments(words, raises=True)).run()
 
 
 def _loop_factory() -> Any:
@@ -278,6 +324,7 @@ def build_parser() -> SettingsParser:
     add_federation_flags(parser)
     add_inbound_flags(parser)
     add_operating_flags(parser)
+    add_process_flags(parser)
     add(
         "--log-format",
         choices=("auto", "json", "text"),

@@ -8,6 +8,7 @@ from relay.federation.inbound_settings import InboundSettings
 from relay.federation.settings import FederationSettings
 from relay.limit_settings import LimitSettings
 from relay.mailboxes import APPEND_S_MAX
+from relay.members import Timing
 from relay.operating import Operating
 from relay.retention import Retention
 from rmb_peer.logs import LogFormat
@@ -66,6 +67,10 @@ class RelayConfig:
             stored. A guess: several round trips around the world.
         federation: how envelopes for twins of other relays leave.
         inbound: which relays may post here, and by which key they recognise us.
+        redis_cluster: some servers of a cluster, which is the store instead of `redis_url`.
+        presence: how several processes on one store hear of each other.
+        processes: how many processes are this relay.
+        shared_port: whether other processes listen on the same port.
         rhythm: pings; the times of other implementations (spec rmb 5.7).
         retention: how long, and how much, is kept for those who are away.
         operating: stopping, and looking in from outside.
@@ -89,6 +94,10 @@ class RelayConfig:
     direct_s_max: float = 1.0
     federation: FederationSettings = field(default_factory=FederationSettings)
     inbound: InboundSettings = field(default_factory=InboundSettings)
+    redis_cluster: tuple[str, ...] = field(default=(), repr=False)  # may hold passwords
+    presence: Timing = field(default_factory=Timing)
+    processes: int = 1
+    shared_port: bool = False
     rhythm: Rhythm = field(default_factory=Rhythm)
     retention: Retention = field(default_factory=Retention)
     operating: Operating = field(default_factory=Operating)

@@ -86,6 +86,9 @@ class Connection(SignedIn):
         self._intake = Intake(self._owner, self._exchange, self._reply, spawn, self._dealt_with)
         return [self._write()]
 
+    async def _before_page(self) -> None:
+        """Nothing is handed over without the mailbox here."""
+
     # --- reading ------------------------------------------------------------------------------------------------------
 
     async def _room(self) -> None:

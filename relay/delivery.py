@@ -6,6 +6,8 @@ from functools import partial
 from relay.handover import Handover, Parcel
 from relay.mailboxes import ENTRIES_MAX, Entry, EntryId, Mailboxes, Receipt
 from relay.metrics import Metrics
+from relay.presence import ALONE, Presence, connected_elsewhere
+from relay.presence_script import foreign_of
 from relay.sessions import Session, Sessions
 from rmb_peer.protocol.address import Address
 
@@ -20,7 +22,13 @@ class Delivery:
     """The one way into a mailbox."""
 
     def __init__(
-        self, mailboxes: Mailboxes, sessions: Sessions, metrics: Metrics, *, entries_max: int = ENTRIES_MAX
+        self,
+        mailboxes: Mailboxes,
+        sessions: Sessions,
+        metrics: Metrics,
+        *,
+        entries_max: int = ENTRIES_MAX,
+        presence: Presence = ALONE,
     ) -> None:
         """Join what stores with who is connected.
 
@@ -29,12 +37,14 @@ class Delivery:
             sessions: who is connected.
             metrics: counts.
             entries_max: entries of one mailbox.
+            presence: where sessions are that are not connected to this process.
         """
         self._entries_max = entries_max
         self._paced_depth = entries_max * PACED_DEPTH // ENTRIES_MAX
         self._mailboxes = mailboxes
         self._sessions = sessions
         self._metrics = metrics
+        self._presence = presence
         self._under_way: dict[Address, int] = {}
         """Appends whose result is not known yet, per mailbox; none is 0."""
 
@@ -49,6 +59,10 @@ class Delivery:
     def connected(self, owner: Address) -> bool:
         """Whether this session is connected to this process."""
         return self._sessions.get(owner) is not None
+
+    async def connected_anywhere(self, owner: Address) -> bool:
+        """Whether this session is connected to any process of this relay."""
+        return self.connected(owner) or await connected_elsewhere(self._presence, owner)
 
     def pace_s(self, owner: Address) -> float:
         """How long a sender should pause after an envelope for this session.
@@ -98,7 +112,8 @@ class Delivery:
 
     def _append(self, owner: Address, data: bytes, lifetime_s: int) -> "asyncio.Future[Receipt]":
         self._under_way[owner] = self._under_way.get(owner, 0) + 1
-        return self._mailboxes.append(owner, data, lifetime_s, connected=self.connected(owner))
+        connected = self.connected(owner) or bool(self._presence.peek(owner))
+        return self._mailboxes.append(owner, data, lifetime_s, connected=connected)
 
     def _on_appended(self, owner: Address, data: bytes, appended: "asyncio.Future[Receipt]") -> None:
         receipt = self._receipt(owner, data, appended)
@@ -107,7 +122,7 @@ class Delivery:
         session = self._sessions.get(owner)
         if session is not None:
             session.depth = receipt.depth
-            session.feed.offer(Entry(receipt.id, data))
+            session.feed.offer(Entry(receipt.id, data), foreign_of(receipt, session.generation))
 
     def _on_backed_up(
         self, owner: Address, parcel: Parcel, handover: Handover, appended: "asyncio.Future[Receipt]"
@@ -119,10 +134,11 @@ class Delivery:
         session = self._sessions.get(owner)
         if session is not None:
             session.depth = receipt.depth
+            foreign = foreign_of(receipt, session.generation)
             if session.handover is handover:
-                session.feed.has(receipt.id)
+                session.feed.has(receipt.id, foreign)
             elif not parcel.ended:
-                session.feed.offer(Entry(receipt.id, parcel.data))
+                session.feed.offer(Entry(receipt.id, parcel.data), foreign)
         handover.backed_up(parcel, receipt.id)
 
     def _receipt(self, owner: Address, data: bytes, appended: "asyncio.Future[Receipt]") -> Receipt | None:

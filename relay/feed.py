@@ -12,8 +12,11 @@ in it; so entries handed over in the meantime are kept aside, and those that are
 It goes back to backlog when its queue is full, which leaves the rest in the mailbox: memory stays bounded.
 
 Ids that do not grow (somebody deleted the stream and set the clock back), or entries that somebody else appended, make
-it *rewind*: read from the start again and leave out what has been taken already. Another process on the same store
-needs to tell no more than "there is more for X".
+it *rewind*: read from the start again and leave out what has been taken already.
+
+What other processes append is counted in the store. Each of our own appends is answered with that count, and each of
+theirs tells it. A count that is new makes the feed *look*: it goes to backlog and reads on, after the newest entry it
+knows, with a page that leaves after the count came. So an entry of ours is never put behind a gap.
 
 This module refuses to know how entries are written, and when they count as delivered.
 """
@@ -21,6 +24,7 @@ This module refuses to know how entries are written, and when they count as deli
 from collections.abc import Awaitable, Callable, Iterable
 
 from relay.bell import Bell
+from relay.horizon import Horizon
 from relay.mailboxes import START, Entry, EntryId, Page
 
 QUEUE_ENTRIES_MAX = 256
@@ -39,6 +43,7 @@ class Feed:
         *,
         entries_max: int = QUEUE_ENTRIES_MAX,
         bytes_max: int = QUEUE_BYTES_MAX,
+        horizon: Horizon | None = None,
     ) -> None:
         """Start in backlog mode, before the oldest entry.
 
@@ -46,7 +51,15 @@ class Feed:
             read: gives the page after an id.
             entries_max: bound of the queue.
             bytes_max: bound of the queue.
+            horizon: numbers the senders that came from elsewhere.
         """
+        self._horizon = horizon or Horizon()
+        self.verified = -1
+        """Of the horizon, when the last page left that reached the end of the mailbox."""
+        self._foreign = 0
+        """Entries of other processes that have been read, or will be before anything newer is handed over."""
+        self._again = False
+        """Whether the page that travels, if one does, may have left too early to hold everything."""
         self._read = read
         self._entries_max = entries_max
         self._bytes_max = bytes_max
@@ -85,8 +98,35 @@ class Feed:
         """Entries in memory."""
         return len(self._queue)
 
-    def offer(self, entry: Entry) -> None:
-        """An entry has just been appended to the mailbox, by this process. Call in the order of appending."""
+    @property
+    def foreign(self) -> int:
+        """How many entries of other processes are known of."""
+        return self._foreign
+
+    def poke(self, foreign: int) -> None:
+        """So many entries have been appended by other processes since the session came."""
+        if foreign > self._foreign:
+            self._foreign = foreign
+            self.look()
+
+    def look(self) -> None:
+        """Read on after the newest entry that is known: there may be more."""
+        self._again = True
+        self._live = False
+        self._stirred.set()
+
+    def offer(self, entry: Entry, foreign: int = 0) -> None:
+        """An entry has just been appended to the mailbox, by this process. Call in the order of appending.
+
+        Args:
+            entry: it.
+            foreign: how many entries other processes had appended before it, since the session came.
+        """
+        if foreign > self._foreign:
+            self._foreign = foreign
+            if entry.id > self._known:  # else a page that left later brought it, and what was before it
+                self.look()
+                return
         if entry.id <= self._known:
             if entry.id > self._paged:
                 self.rewind()
@@ -106,9 +146,13 @@ class Feed:
             self._live = False
         self._stirred.set()
 
-    def has(self, entry_id: EntryId) -> None:
+    def has(self, entry_id: EntryId, foreign: int = 0) -> None:
         """An entry has just been appended whose content the session has been given already. Call in the same order."""
         self._taken.add(entry_id)
+        if foreign > self._foreign:
+            self._foreign = foreign
+            if entry_id > self._known:
+                self.look()
         if not self._live:
             self._skip = frozenset({entry_id}).union(self._skip or ())
         elif entry_id > self._known:
@@ -152,7 +196,8 @@ class Feed:
     async def _read_page(self) -> None:
         self._aside = []
         self._aside_bytes = 0
-        self._rewound = False
+        self._rewound = self._again = False
+        verified = self._horizon.now
         page = await self._read(self._known)
         aside, self._aside = self._aside, None
         if self._rewound:  # while the page travelled; it may start at the wrong place
@@ -162,8 +207,9 @@ class Feed:
             if entry.id not in skip:
                 self._enqueue(entry)
         self._known = self._paged = page.last
-        if not page.complete:
+        if not page.complete or self._again:
             return
+        self.verified = verified
         self._skip = None
         if aside is None:
             return

@@ -20,6 +20,7 @@ from typing import Protocol
 
 from relay.bell import Bell
 from relay.feed import Feed
+from relay.horizon import UNKNOWN
 from relay.mailboxes import Entry, EntryId, MailboxFailed
 from relay.metrics import Metrics
 from relay.switch import Refusal, store_failed
@@ -143,6 +144,7 @@ class Handover:
         self._pongs: list[Parcel] = []
         self._storing = 0
         """Parcels of ours that are on their way to the store."""
+        self._nothing_storing = Bell()
         self._closed = False
         self.entries_gone = Bell(rung=True)
 
@@ -151,14 +153,24 @@ class Handover:
         """Envelopes that are not on the link yet."""
         return len(self._waiting) + len(self._entries) + len(self._pongs)
 
-    def offer(self, parcel: Parcel) -> bool:
-        """Take an envelope without storing it; false when it has to go to the mailbox."""
+    def offer(self, parcel: Parcel, since: int = 0) -> bool:
+        """Take an envelope without storing it; false when it has to go to the mailbox.
+
+        Args:
+            parcel: the envelope.
+            since: when its sender came: what he sent by another process before may be in the mailbox, and we have not
+                heard of it; see `horizon`.
+        """
         if (
             self._closed
             or self._entries
             or not self._feed.drained
             or self._depot.under_way(self._owner) != self._storing
         ):
+            return False
+        if self._feed.verified < since:
+            if since != UNKNOWN:
+                self._feed.look()
             return False
         data = parcel.data
         size_bytes = len(data)
@@ -246,6 +258,14 @@ class Handover:
             for parcel in held:
                 self._back_up(parcel)
 
+    async def all_stored(self) -> None:
+        """Store everything that is in memory alone, and wait: a page that is read then holds nothing that the client
+        was given already without the feed knowing its id."""
+        self.back_up_all()
+        while self._storing:
+            self._nothing_storing.clear()
+            await self._nothing_storing.wait()
+
     def close(self) -> None:
         """The session has left. What the client settles afterwards still counts. Closing twice is harmless."""
         if self._closed:
@@ -260,7 +280,7 @@ class Handover:
 
     def backed_up(self, parcel: Parcel, entry_id: EntryId) -> None:
         """It is stored."""
-        self._storing -= 1
+        self._has_stored()
         parcel.entry = entry_id
         if parcel.ended:
             self._delete([entry_id])
@@ -273,7 +293,7 @@ class Handover:
 
         If the client still has it on its link, it may arrive nevertheless.
         """
-        self._storing -= 1
+        self._has_stored()
         if not parcel.told:
             parcel.told = True
             parcel.sender.refuse(parcel.number, store_failed(self._owner, str(error or MailboxFailed("cancelled"))))
@@ -290,6 +310,11 @@ class Handover:
     def _back_up(self, parcel: Parcel) -> None:
         self._storing += 1
         self._depot.back_up(self._owner, parcel, self)
+
+    def _has_stored(self) -> None:
+        self._storing -= 1
+        if not self._storing:
+            self._nothing_storing.set()
 
     def _on_tick(self) -> None:
         """A parcel that has seen two ticks has been here for half the patience at least, and for all of it at most."""

@@ -10,12 +10,13 @@ import re
 import secrets
 import stat
 from pathlib import Path
+from typing import Any
 
 from nacl.exceptions import BadSignatureError
 from nacl.signing import SigningKey, VerifyKey
-from redis.asyncio import Redis
 
 from relay.keys import IDENTITY
+from relay.store import Store
 from rmb_peer.protocol.errors import BadSecret, LocalError
 from rmb_peer.protocol.secret import mini_secret
 
@@ -72,15 +73,16 @@ def signed_by(public_key: bytes, message: bytes, signature: bytes) -> bool:
     return True
 
 
-async def identity_in_store(store: Redis) -> RelayIdentity:
+async def identity_in_store(store: Store) -> RelayIdentity:
     """The key of all relays on this store; the first one that asks makes it.
 
     Raises:
         IdentityFailed: what the store holds is no seed.
         redis.RedisError: the store does not answer.
     """
-    await store.set(IDENTITY, secrets.token_hex(KEY_BYTES), nx=True)
-    held = await store.get(IDENTITY)
+    client: Any = store  # the types of both clients' commands differ without need
+    await client.set(IDENTITY, secrets.token_hex(KEY_BYTES), nx=True)
+    held = await client.get(IDENTITY)
     text = held.decode("ascii", "replace") if isinstance(held, bytes) else str(held)
     if not _HEX_SEED.fullmatch(text):
         raise IdentityFailed(

@@ -20,12 +20,13 @@ from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from typing import Any, Protocol
 
-from redis.exceptions import RedisError, ResponseError
+from redis.exceptions import ResponseError
 
 from relay.expiring import Sieve
 from relay.lease import Lease
 from relay.log_lines import printable
 from relay.mailboxes import LOOK_THROUGH_S, Limit, MailboxFailed, Stored
+from relay.store import STORE_ERRORS
 from relay.upkeep import Upkeep
 from rmb_peer.logs import event, get_logger
 from rmb_peer.protocol.address import Address
@@ -128,7 +129,9 @@ class Janitor:
                 for owner in await self._upkeep.check(twin, sorted(owners, key=str), int(self._now_s())):
                     await self._try(owner)
             await self._sleep(STEP_S)
-        if counted != believed and await self._upkeep.correct_sums(believed, counted):
+        if counted == believed or not await self._upkeep.correct_sums(believed, counted):
+            return
+        if self._upkeep.keeps_sums:
             event(_LOG, logging.INFO, "the sums of what is stored were wrong", count=counted.count, bytes=counted.bytes)
 
     async def look_through(self, owner: Address) -> None:
@@ -153,7 +156,7 @@ class Janitor:
             began_s = loop.time()
             try:
                 await self.round()
-            except (RedisError, OSError, MailboxFailed) as error:
+            except (*STORE_ERRORS, MailboxFailed) as error:
                 event(_LOG, logging.WARNING, "a round through the store was broken off", reason=type(error).__name__)
             await self._sleep(max(RETRY_S, began_s + ROUND_S - loop.time()))
 
@@ -165,7 +168,7 @@ class Janitor:
                 owner, whole_twin = self._hurried.popitem(last=False)
                 try:
                     await self._look_soon(owner, whole_twin)
-                except (RedisError, OSError, MailboxFailed) as error:
+                except (*STORE_ERRORS, MailboxFailed) as error:
                     event(_LOG, logging.WARNING, "a full mailbox could not be read", reason=type(error).__name__)
                     await self._sleep(RETRY_S)
 
@@ -186,6 +189,6 @@ class Janitor:
 
     async def _watch(self) -> None:
         while True:
-            with suppress(RedisError, OSError):  # the store's absence is told where it matters
+            with suppress(*STORE_ERRORS):  # the store's absence is told where it matters
                 self._shown.stored = await self._upkeep.sums()
             await self._sleep(SUMS_S)

@@ -60,14 +60,10 @@ def _read_twin(text: bytes) -> int | None:
     return int(text)
 
 
-def appended_key(process: str) -> str:
-    """The result of the last batch of appends of a process."""
-    return f"relay.appended.{process}"
-
-
-def dropped_key(process: str) -> str:
-    """A list of what was dropped for appends of a process, until it has told the requesters."""
-    return f"relay.dropped.{process}"
+def dropped_key(process: str, twin: int | None = None) -> str:
+    """A list of what was dropped for appends of a process, until it has told the requesters; on a cluster, of those for
+    one twin."""
+    return f"relay.dropped.{process}" if twin is None else f"relay.dropped.{process}:{{{twin}}}"
 
 
 def presence_key(twin: int) -> str:
@@ -99,6 +95,21 @@ OUTBOX_CALLS = "relay.outbox.calls"
 """The channel on which processes tell each other that something was put into an outbox."""
 
 
+def presence_field(session: str | None) -> str:
+    """Which session, in that hash. Absent and empty ids are two sessions."""
+    return "-" if session is None else f"={session}"
+
+
+def appended_key(process: str, twin: int | None = None) -> str:
+    """The number and the result of a process's last batch of appends; on a cluster, of those for one twin."""
+    return f"relay.appended.{process}" if twin is None else f"relay.appended.{process}:{{{twin}}}"
+
+
+def process_channel(process: str) -> str:
+    """Where a process is told about its sessions."""
+    return f"relay.process.{process}"
+
+
 def lease_key(name: str) -> str:
     """Who does a kind of work at present: a string that expires."""
     return f"relay.lease:{{{name}}}"
@@ -117,3 +128,13 @@ IDENTITY = "relay.identity"
 def posted_key(digest: str) -> str:
     """What became of something that another relay posted, for a few minutes."""
     return f"relay.posted:{{{digest}}}"
+
+
+PROCESSES = "relay.processes"
+"""The processes that live: a sorted set, by the millisecond until which they are believed to."""
+
+JOINS = "{relay.processes}.joins"
+"""How often a process has begun: a number. In the same slot as `PROCESSES`."""
+
+PROCESSES_CHANNEL = "relay.processes"
+"""Where a process that begins says so."""

@@ -16,11 +16,8 @@ import secrets
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, cast
 
-from redis.asyncio import Redis
-from redis.asyncio.cluster import RedisCluster
-from redis.exceptions import RedisError
-
 from relay.keys import lease_key
+from relay.store import STORE_ERRORS, Store
 from relay.tasks import end
 from rmb_peer.logs import event, get_logger
 
@@ -46,7 +43,7 @@ class Lease:
 
     def __init__(
         self,
-        store: "Redis | RedisCluster",
+        store: Store,
         name: str,
         *,
         lease_s: float = LEASE_S,
@@ -84,7 +81,7 @@ class Lease:
                 taken = await self._ask(_RENEW, self._milliseconds) or await cast(
                     Awaitable[Any], self._store.set(self._key, self._holder, nx=True, px=self._milliseconds)
                 )
-        except (RedisError, OSError, TimeoutError) as error:
+        except (*STORE_ERRORS, TimeoutError) as error:
             event(_LOG, logging.DEBUG, "no answer about a lease", name=self.name, reason=type(error).__name__)
             return self.held
         self._until_s = asked_s + self._lease_s * (1 - _STOP_EARLY) if taken else 0.0
@@ -96,7 +93,7 @@ class Lease:
         try:
             async with asyncio.timeout(self._lease_s / 3):
                 await self._ask(_RELEASE)
-        except (RedisError, OSError, TimeoutError) as error:
+        except (*STORE_ERRORS, TimeoutError) as error:
             event(_LOG, logging.DEBUG, "a lease runs out by itself", name=self.name, reason=type(error).__name__)
 
     async def keep(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:

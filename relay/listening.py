@@ -26,18 +26,48 @@ def parse_address(text: str) -> tuple[str, int]:
     return host, int(port)
 
 
-def listen(host: str, port: int) -> socket.socket:
+def listen(host: str, port: int, *, shared: bool = False) -> socket.socket:
     """A listening socket. `::` and the empty host mean all addresses, those of IPv4 included.
+
+    Args:
+        host, port: where.
+        shared: whether other processes listen there, too; the kernel shares new connections out among them.
 
     Raises:
         OSError: the address cannot be used.
     """
     if host in _ANY:
         if socket.has_dualstack_ipv6():
-            return socket.create_server(("::", port), family=socket.AF_INET6, backlog=BACKLOG, dualstack_ipv6=True)
-        return socket.create_server(("0.0.0.0", port), backlog=BACKLOG)  # noqa: S104 - asked for
+            return socket.create_server(
+                ("::", port), family=socket.AF_INET6, backlog=BACKLOG, dualstack_ipv6=True, reuse_port=shared
+            )
+        return socket.create_server(("0.0.0.0", port), backlog=BACKLOG, reuse_port=shared)  # noqa: S104 - asked for
     family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-    return socket.create_server((str(address[0]), port), family=family, backlog=BACKLOG)
+    return socket.create_server((str(address[0]), port), family=family, backlog=BACKLOG, reuse_port=shared)
+
+
+def reserve(host: str, port: int) -> socket.socket:
+    """Take an address that several of our processes will share; nothing is accepted on this socket.
+
+    Sharing would let a second relay slip in by mistake, so it is first tried whether anybody else is there.
+
+    Raises:
+        OSError: the address cannot be used.
+    """
+    with listen(host, port) as probe:
+        family, taken = probe.family, probe.getsockname()
+        dual = family == socket.AF_INET6 and not probe.getsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY)
+    reserved = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        if family == socket.AF_INET6:
+            reserved.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, int(not dual))
+        reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        reserved.bind(taken)
+    except OSError:
+        reserved.close()
+        raise
+    return reserved
 
 
 def address_of(listener: socket.socket) -> str:

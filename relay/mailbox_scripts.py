@@ -11,11 +11,14 @@ Programs of other makes change mailboxes without counting (spec rmb 6.7), and ma
 a stream is known at little cost, so whoever appends corrects the count of the mailbox; its bytes are exact again at
 once if it was empty, else they are estimated until somebody has counted.
 
-A script touches keys of the twins it is given, and of the caller: its marker and the sums. Every write that may be
+A script touches keys of the twins it is given, and of the caller: its marker and the sums. On a cluster these keys have
+to share a slot: a call is for one twin, and in place of the sums it gets the counters of that twin, which means that no
+sums are kept; whoever goes through everything adds them up, see `janitor`. Every write that may be
 denied when memory is short is allowed to fail; the next script that touches the mailbox corrects what was not counted.
 """
 
 from relay.mailboxes import EntryId
+from relay.presence_script import TELL
 
 FIELD = b"_"
 """The one field of an entry; it holds the serialised envelope (spec rmb 6.7)."""
@@ -107,6 +110,7 @@ local function size_of(fields)
 end
 
 local function save(sums)
+  if twins[sums] then sums_count, sums_bytes = 0, 0 end
   for stored, twin in pairs(twins) do
     local all = string.format('%.0f %.0f %.0f', twin.count, twin.bytes, twin.mailboxes)
     local set, changed = {'HSET', stored, 't', all}, false
@@ -136,6 +140,7 @@ end
 
 APPEND = (
     _COMMON
+    + TELL
     + r"""
 local last = redis.call('GET', KEYS[1])
 if last and string.find(last, ARGV[1] .. ' ', 1, true) == 1 then return last end
@@ -166,8 +171,8 @@ local function worth_it(box, size, why)
   return true
 end
 
-for i = 4, #KEYS, 2 do
-  local at = 12 + (i - 4) / 2 * 5
+for i = 4, #KEYS, 3 do
+  local at = 13 + (i - 4) / 3 * 7
   local data, result = ARGV[at], nil
   local box, problem = open(KEYS[i], KEYS[i + 1], ARGV[at + 3])
   if box then
@@ -191,7 +196,7 @@ for i = 4, #KEYS, 2 do
         problem = id['err']
       else
         change(box, 1, #data)
-        result = id .. '-' .. text(box.count)
+        result = id .. '-' .. text(box.count) .. tell(KEYS[i + 2], ARGV[at + 5], ARGV[at + 6], ARGV[12])
         local expires = tonumber(ARGV[at + 1])
         if expires < box.earliest then box.earliest = expires end
         box.ttl = math.max(box.ttl or 0, tonumber(ARGV[at + 2]))
@@ -211,16 +216,18 @@ if dropped > 0 then redis.pcall('EXPIRE', KEYS[2], ARGV[2]) end
 results[2] = text(dropped)
 local result = table.concat(results, ' ')
 redis.pcall('SET', KEYS[1], result, 'EX', ARGV[2])
+publish()
 return result
 """
 )
 """Append a batch, unless it was appended before.
 
-KEYS: marker, list of what was dropped, sums; then mailbox and counters of each item.
+KEYS: marker, list of what was dropped, sums; then mailbox, counters and presence of each item.
 ARGV: number of the batch; seconds the marker lives; the caps count, bytes, twin_count, twin_bytes, mailboxes, store; 1
-to drop the oldest; bytes dropped at most; Unix second; then of each item: data, second to look for it, seconds its
-mailbox has to live, name of its field, 1 if its session is connected.
-Returns: number of the batch, entries dropped, then for each item `<id>-<depth>`, `?<limit>` or `!<error>`.
+to drop the oldest; bytes dropped at most; Unix second; our process; then of each item: data, second to look for it,
+seconds its mailbox has to live, name of its field, 1 if its session is connected, its field of presence, its owner.
+Returns: number of the batch, entries dropped, then for each item `<id>-<depth>`, `?<limit>` or `!<error>`. After the
+depth comes what `presence_script.TELL` adds.
 """
 
 REMOVE = (

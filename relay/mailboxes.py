@@ -101,10 +101,13 @@ class Receipt:
     Attributes:
         id: of its entry.
         depth: entries in the mailbox, this one included.
+        foreign: when the session is connected to this process: the number of its registration, and how many entries
+            other processes have appended since.
     """
 
     id: EntryId
     depth: int
+    foreign: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,10 @@ whether the batch was carried out; so the script leaves the number and the resul
 that is sent again only reads them. The scripts also count what is stored, see `mailbox_scripts`; what they drop to make
 room they leave in a list for this process, which tells about it, also when the answer was lost.
 
-This module refuses to know who is connected.
+The script also looks up where the session is connected: its process is told when another one appends
+(`presence_script`). On a cluster a batch travels as one call per twin, whose keys share a slot.
+
+This module refuses to know who is connected here.
 """
 
 import asyncio
@@ -16,13 +19,20 @@ import logging
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, cast
 
-from redis.asyncio import Redis
-from redis.exceptions import RedisError, ResponseError
-
 from relay.batcher import Batcher
-from relay.keys import STORED, appended_key, dropped_key, mailbox_field, mailbox_key, stored_key
+from relay.keys import (
+    STORED,
+    appended_key,
+    dropped_key,
+    mailbox_field,
+    mailbox_key,
+    presence_field,
+    presence_key,
+    stored_key,
+)
 from relay.mailbox_scripts import APPEND, FIELD, READ, REMOVE, read_id
 from relay.mailboxes import (
     APPEND_S_MAX,
@@ -42,6 +52,7 @@ from relay.mailboxes import (
     Receipt,
 )
 from relay.retention import Retention
+from relay.store import STORE_ERRORS, Store, by_group, is_cluster, says_no
 from relay.tasks import end
 from rmb_peer.logs import event, get_logger
 from rmb_peer.protocol.address import Address
@@ -107,7 +118,7 @@ class RedisMailboxes:
 
     def __init__(
         self,
-        client: Redis,
+        client: Store,
         *,
         process: str,
         retention: Retention | None = None,
@@ -115,6 +126,7 @@ class RedisMailboxes:
         on_dropped: OnDropped = lambda data: None,
         on_full: OnFull = lambda owner, limit: None,
         now_s: Callable[[], float] = time.time,
+        stored_bytes: Callable[[], int] = lambda: 0,
         append_s_max: float = APPEND_S_MAX,
         held_bytes_max: int = HELD_BYTES_MAX,
     ) -> None:
@@ -128,21 +140,26 @@ class RedisMailboxes:
             on_dropped: told of each entry that was dropped for a newer one.
             on_full: told of each envelope that did not fit, with the limit.
             now_s: Unix seconds.
+            stored_bytes: how much is stored in all, as it was counted last; asked on a cluster only.
             append_s_max: see `APPEND_S_MAX`.
             held_bytes_max: see `HELD_BYTES_MAX`.
         """
-        self._client = client
+        self._client: Any = client  # the types of both clients' commands differ without need
+        self._cluster = is_cluster(client)
         self._process = process
         self._retention = retention or Retention()
+        self._stored_bytes = stored_bytes
         self._on_poison = on_poison
         self._on_dropped = on_dropped
         self._on_full = on_full
         self._now_s = now_s
         self._append_s_max = append_s_max
-        self._append_script = client.register_script(APPEND)
-        self._read_script = client.register_script(READ)
-        self._remove_script = client.register_script(REMOVE)
+        self._append_script = self._client.register_script(APPEND)
+        self._read_script = self._client.register_script(READ)
+        self._remove_script = self._client.register_script(REMOVE)
         self._dropped = asyncio.Event()
+        self._dropped_in: set[int | None] = set()
+        """Where something was dropped: twins on a cluster, else `None`."""
         self._batch_number = 0
         self._reads = asyncio.Semaphore(READS_MAX)
         self._closing = asyncio.Event()
@@ -205,8 +222,8 @@ class RedisMailboxes:
         arguments: list[str | int] = [_id_text(after), PAGE_ENTRIES_MAX, PAGE_BYTES_MAX]
         try:
             async with self._reads:
-                complete, raw = await self._read_script(keys=[mailbox_key(owner)], args=arguments)
-        except (RedisError, OSError) as error:
+                complete, raw = await self._read_script(keys=[self._key(owner)], args=arguments)
+        except STORE_ERRORS as error:
             return _failed(error)
         entries, poison = [], []
         for id_bytes, fields in raw:
@@ -229,7 +246,7 @@ class RedisMailboxes:
         item = _Delete(owner, tuple(sorted(ids)))
         try:
             (answer,) = await self._send_removals([item])
-        except (RedisError, OSError) as error:
+        except STORE_ERRORS as error:
             raise _failed(error) from error
         if answer.startswith(b"!"):
             raise _refused(answer)
@@ -239,7 +256,7 @@ class RedisMailboxes:
         """See `Mailboxes.ping`."""
         try:
             await asyncio.wait_for(self._client.ping(), PING_S_MAX)
-        except (RedisError, OSError, TimeoutError) as error:
+        except (*STORE_ERRORS, TimeoutError) as error:
             raise _failed(error) from error
 
     async def idle(self) -> None:
@@ -264,7 +281,7 @@ class RedisMailboxes:
             _LOG,
             logging.WARNING,
             "entries without exactly one field deleted",
-            key=mailbox_key(owner),
+            key=self._key(owner),
             count=len(poison),
         )
         self.delete(owner, poison)
@@ -272,8 +289,12 @@ class RedisMailboxes:
 
     async def _append_batch(self, batch: Sequence[_Append]) -> list[Receipt | Exception]:
         self._batch_number += 1
+        return await by_group(batch, self._group_of, self._append_group)
+
+    async def _append_group(self, batch: Sequence[_Append]) -> list[Receipt | Exception]:
+        twin = self._group_of(batch[0])
         limits = self._retention
-        keys = [appended_key(self._process), dropped_key(self._process), STORED]
+        keys = [appended_key(self._process, twin), dropped_key(self._process, twin), self._sums_key(twin)]
         arguments: list[Any] = [
             self._batch_number,
             _MARKER_S,
@@ -282,21 +303,25 @@ class RedisMailboxes:
             limits.twin_count,
             limits.twin_bytes,
             limits.twin_mailboxes,
-            limits.stored_bytes,
+            limits.stored_bytes - self._stored_bytes() if self._cluster else limits.stored_bytes,
             int(limits.when_full == "drop-oldest"),
             DROPPED_BYTES_MAX,
             int(self._now_s()),
+            self._process,
         ]
         for item in batch:
-            keys += (mailbox_key(item.owner), stored_key(item.owner.twin))
-            arguments += (item.data, item.look_at_s, item.keep_s, mailbox_field(item.owner), int(item.connected))
+            owner = item.owner
+            keys += (self._key(owner), stored_key(owner.twin), presence_key(owner.twin))
+            arguments += (item.data, item.look_at_s, item.keep_s, mailbox_field(owner), int(item.connected))
+            arguments += (presence_field(owner.session), str(owner))
         give_up_at = asyncio.get_running_loop().time() + self._append_s_max
         try:
             answer = await self._persist(lambda: self._append_script(keys=keys, args=arguments), give_up_at)
-        except (RedisError, OSError) as error:
+        except STORE_ERRORS as error:
             return [_failed(error) for _ in batch]
         _, dropped, *results = answer.split(b" ")
         if dropped != b"0":
+            self._dropped_in.add(twin)
             self._dropped.set()
         return [self._read_result(item.owner, text) for item, text in zip(batch, results, strict=True)]
 
@@ -307,20 +332,23 @@ class RedisMailboxes:
             return MailboxFull(limit, self._retention.value(limit))
         if text.startswith(b"!"):
             return _refused(text)
-        milliseconds, counter, depth = text.split(b"-")
-        return Receipt((int(milliseconds), int(counter)), int(depth))
+        milliseconds, counter, depth, *foreign = map(int, text.split(b"-"))
+        return Receipt((milliseconds, counter), depth, (foreign[0], foreign[1]) if foreign else None)
 
     async def _delete_batch(self, batch: Sequence[_Delete]) -> list[Exception | None]:
+        return await by_group(batch, self._group_of, self._delete_group)
+
+    async def _delete_group(self, batch: Sequence[_Delete]) -> list[Exception | None]:
         try:
             answers = await self._persist(lambda: self._send_removals(batch), None)
-        except ResponseError as error:
+        except STORE_ERRORS as error:
             return [_failed(error) for _ in batch]
         return [_refused(answer) if answer.startswith(b"!") else None for answer in answers]
 
     async def _send_removals(self, items: Sequence[_Delete]) -> list[bytes]:
-        keys, arguments = [STORED], list[str | int]()
+        keys, arguments = [self._sums_key(self._group_of(items[0]))], list[str | int]()
         for item in items:
-            keys += (mailbox_key(item.owner), stored_key(item.owner.twin))
+            keys += (self._key(item.owner), stored_key(item.owner.twin))
             arguments += (mailbox_field(item.owner), len(item.ids), *map(_id_text, item.ids))
         answers: list[bytes] = await self._remove_script(keys=keys, args=arguments)
         return answers
@@ -330,13 +358,26 @@ class RedisMailboxes:
         while True:
             await self._dropped.wait()
             self._dropped.clear()
-            fetch: Callable[[], Any] = lambda: self._client.lpop(dropped_key(self._process), _TOLD_ENTRIES)  # noqa: E731
-            try:
-                while found := await self._persist(fetch, None):
-                    for data in found:
-                        self._on_dropped(data)
-            except ResponseError as error:
-                event(_LOG, logging.ERROR, "senders of dropped messages are not told", reason=str(error))
+            while self._dropped_in:
+                key = dropped_key(self._process, self._dropped_in.pop())
+                try:
+                    while found := await self._persist(partial(self._client.lpop, key, _TOLD_ENTRIES), None):
+                        for data in found:
+                            self._on_dropped(data)
+                except STORE_ERRORS as error:
+                    event(_LOG, logging.ERROR, "senders of dropped messages are not told", reason=str(error))
+
+    def _group_of(self, item: _Append | _Delete) -> int | None:
+        """What may travel in one script: on a cluster, what is for one twin."""
+        return item.owner.twin if self._cluster else None
+
+    @staticmethod
+    def _sums_key(twin: int | None) -> str:
+        """The sums over all twins; none on a cluster, see `mailbox_scripts`."""
+        return STORED if twin is None else stored_key(twin)
+
+    def _key(self, owner: Address) -> str:
+        return mailbox_key(owner, cluster=self._cluster)
 
     async def _persist(self, send: Callable[[], Any], give_up_at: float | None) -> Any:
         """Send until the store answers. An answer that says no is raised at once: asking again will not help."""
@@ -344,9 +385,9 @@ class RedisMailboxes:
         while True:
             try:
                 return await send()
-            except ResponseError:
-                raise
-            except (RedisError, OSError) as error:
+            except STORE_ERRORS as error:
+                if says_no(error):
+                    raise
                 if give_up_at is not None and asyncio.get_running_loop().time() + pause_s > give_up_at:
                     raise
                 event(_LOG, logging.WARNING, "the store does not answer, trying again", reason=type(error).__name__)
@@ -356,7 +397,7 @@ class RedisMailboxes:
 
 def _failed(error: Exception) -> MailboxFailed:
     """What may be told to a remote requester: the server's own words, but nothing about where it is."""
-    if isinstance(error, ResponseError):
+    if says_no(error):
         return MailboxFailed(f"redis error: {error}")
     return MailboxFailed(f"the store does not answer ({type(error).__name__})")
 

@@ -17,10 +17,9 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 import orjson
-from redis.asyncio import Redis
 from redis.commands.core import AsyncScript
-from redis.exceptions import RedisError
 
+from relay.store import STORE_ERRORS, Store
 from rmb_peer.logs import event, get_logger
 from rmb_peer.protocol.address import TWIN_ID_MAX
 from rmb_peer.protocol.errors import BadRequest
@@ -146,20 +145,20 @@ class RegistryStore:
 
     def __init__(
         self,
-        redis: Redis,
+        redis: Store,
         *,
         twins_max: int = TWINS_MAX,
         claim_keep_s: float = CLAIM_KEEP_S,
         clock: Callable[[], float] = time.time,
         watch_poll_s: float = WATCH_POLL_S,
     ) -> None:
-        self._redis = redis
+        self._redis: Any = redis  # the types of both clients' commands differ without need
         self._twins_max = twins_max
         self._claim_keep_s = claim_keep_s
         self._clock = clock
         self._watch_poll_s = watch_poll_s
-        self._claim_script: AsyncScript = redis.register_script(_CLAIM_SCRIPT)
-        self._store_script: AsyncScript = redis.register_script(_STORE_SCRIPT)
+        self._claim_script: AsyncScript = self._redis.register_script(_CLAIM_SCRIPT)
+        self._store_script: AsyncScript = self._redis.register_script(_STORE_SCRIPT)
 
     # --- the contract of `Registry` -----------------------------------------------------------------------------------
 
@@ -359,7 +358,7 @@ async def _answer(call: object) -> Any:
     before = task.cancelling() if task else 0
     try:
         return await cast(Awaitable[Any], call)
-    except (RedisError, OSError, TimeoutError) as error:
+    except (*STORE_ERRORS, TimeoutError) as error:
         raise RegistryUnavailable(f"the registry's store does not answer: {error}") from error
     finally:
         if task and task.cancelling() > before:

@@ -13,6 +13,7 @@ from relay.exchange import Exchange
 from relay.federation.outbound import refusal_of
 from relay.log_lines import log_routed
 from relay.mailboxes import MailboxFailed, MailboxFull, Receipt
+from relay.presence import LookupWithPresence
 from relay.sessions import Session
 from relay.switch import (
     OFFLINE,
@@ -63,7 +64,9 @@ class Routing(ABC, Generic[Ticket]):
         self._pause_s = 0.0
         self._allowance = None if exchange.rates is None else exchange.rates[owner.twin]
         self._slowed_since_s: float | None = None
-        self._lanes: Lanes[tuple[Envelope, bytes, Address, Ticket]] = Lanes(exchange.lookup, self._on_lookup, spawn)
+        self._lanes: Lanes[tuple[Envelope, bytes, Address, Ticket]] = Lanes(
+            LookupWithPresence(exchange.lookup, exchange.presence), self._on_lookup, spawn
+        )
 
     async def room(self, held_since_s: float | None = None) -> None:
         """Wait while more of this client's envelopes are held than may be, or the twin is too fast. Then read on.
@@ -164,7 +167,7 @@ class Routing(ABC, Generic[Ticket]):
                 self._to_session(envelope, data, destination, session, ticket)
                 return
             twin = self._exchange.lookup.peek(destination.twin)
-            if not isinstance(twin, NotCached):
+            if not isinstance(twin, NotCached) and not self._may_be_elsewhere(envelope, destination, twin):
                 self._exchange.metrics.cache_hits += 1
                 self._on_lookup((envelope, data, destination, ticket), twin)
                 return
@@ -176,6 +179,8 @@ class Routing(ABC, Generic[Ticket]):
         session = self._delivery.session(destination)
         if session is not None:
             self._to_session(envelope, data, destination, session, ticket)
+        elif self._exchange.presence.peek(destination):
+            self._store(envelope, data, destination, "elsewhere", ticket)
         elif isinstance(outcome, RegistryUnavailable):
             self._refuse(envelope, lookup_failed(outcome.detail), ticket)
         elif outcome is not None and is_foreign(outcome, self._exchange.domains) and self._exchange.federation:
@@ -187,6 +192,13 @@ class Routing(ABC, Generic[Ticket]):
             self._refuse(envelope, refusal, ticket)
         else:
             self._store(envelope, data, destination, "mailbox", ticket)
+
+    def _may_be_elsewhere(self, envelope: Envelope, destination: Address, twin: Twin | None) -> bool:
+        """Whether it would be refused here, and only the store can tell if another process has the destination."""
+        return (
+            self._exchange.presence.peek(destination) is None
+            and refuse_absent(twin, self._exchange.domains, is_fail_fast(envelope)) is not None
+        )
 
     def _to_session(
         self, envelope: Envelope, data: bytes, destination: Address, session: Session, ticket: Ticket

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from relay.feed import Feed
 from relay.handover import Handover
+from relay.horizon import UNKNOWN
 from relay.occupancy import Occupancy
 from relay.switch import Refusal, relay_full, too_many_sessions
 from rmb_peer.protocol.address import Address
@@ -32,11 +33,12 @@ class Session:
 
     Attributes:
         owner: twin and session id.
-        generation: grows with every registration in this process; for logs.
+        generation: grows with every registration in this process, and names this one among them.
         feed: what is to be sent to it.
         supersede: tells the connection that a newer one has taken its place.
         handover: takes envelopes without a mailbox, if the client speaks rmb.2.
         depth: entries in its mailbox, when something was last appended.
+        since: what a feed must have seen before it takes this session's envelopes past the mailbox; see `horizon`.
     """
 
     owner: Address
@@ -45,6 +47,7 @@ class Session:
     supersede: Callable[[], None]
     handover: Handover | None = None
     depth: int = 0
+    since: int = UNKNOWN
 
 
 class Sessions:
@@ -102,9 +105,11 @@ class Sessions:
             older.supersede()
         return session
 
-    def unregister(self, session: Session) -> None:
-        """Remove this registration, if it still stands. Doing so twice is harmless."""
+    def unregister(self, session: Session) -> bool:
+        """Remove this registration, if it still stands; whether it did. Doing so twice is harmless."""
         key = session.owner.twin, session.owner.session
-        if self._sessions.get(key) is session:
-            del self._sessions[key]
-            self._per_twin.leave(session.owner.twin)
+        if self._sessions.get(key) is not session:
+            return False
+        del self._sessions[key]
+        self._per_twin.leave(session.owner.twin)
+        return True

@@ -19,6 +19,7 @@ from relay.exchange import Exchange
 from relay.feed import Feed
 from relay.log_lines import printable
 from relay.mailboxes import EntryId, Mailboxes, MailboxFailed, Page
+from relay.presence import Presence
 from relay.probe import PROBE_TWIN
 from relay.session_log import SessionLog
 from relay.sessions import RelayFull, Session, Sessions
@@ -30,6 +31,10 @@ from rmb_peer.protocol.heartbeat import Rhythm
 
 READ_RETRY_S_MAX = 2.0
 """Longest pause between attempts to read the mailbox while the store fails; a guess."""
+
+ENTER_S_MAX = 2.0
+"""How long a new session waits until the store knows of it; then it is served all the same, as far as that goes. A
+guess."""
 
 _READ_RETRY_S_FIRST = 0.05
 _LOG = get_logger("relay")
@@ -69,8 +74,10 @@ class SignedIn(Attended[EntryId]):
         self._exchange = common.exchange
         self._sessions = common.sessions
         self._mailboxes = common.mailboxes
-        self._feed = Feed(self._read_page)
+        self._presence: Presence = common.exchange.presence
+        self._feed = Feed(self._read_page, horizon=common.exchange.horizon)
         self._session: Session | None = None
+        self._entering: asyncio.Future[None]
         self._full: Refusal | None = None
         self._prepare()
 
@@ -105,6 +112,10 @@ class SignedIn(Attended[EntryId]):
         """
 
     @abstractmethod
+    async def _before_page(self) -> None:
+        """A page of the mailbox is about to be read."""
+
+    @abstractmethod
     def _left(self) -> None:
         """The session is no longer in the table. May be called twice."""
 
@@ -113,9 +124,11 @@ class SignedIn(Attended[EntryId]):
     def enter(self) -> None:
         """Take the place of an older session, before its client hears anything more of it."""
         try:
-            self._session = self._register()
+            self._session = session = self._register()
         except RelayFull as full:
             self._full = full.refusal
+        else:
+            self._entering = self._presence.enter(session)
 
     async def run(self) -> None:
         """Serve the session until it ends. Look-ups that its last envelopes wait for are finished first."""
@@ -134,6 +147,10 @@ class SignedIn(Attended[EntryId]):
             rates.connect(self._owner.twin)
         end = LOST
         try:
+            if not self._entering.done():
+                await asyncio.wait(
+                    (self._entering, self._ended), timeout=ENTER_S_MAX, return_when=asyncio.FIRST_COMPLETED
+                )
             end = await self._attend(self._begin, partial(self._leave, session))
         finally:
             self._leave(session)
@@ -171,11 +188,15 @@ class SignedIn(Attended[EntryId]):
         self._end(SUPERSEDED)
 
     def _leave(self, session: Session) -> None:
-        self._sessions.unregister(session)
+        if self._sessions.unregister(session):
+            self._presence.leave(session)
         self._left()
 
     async def _read_page(self, after: EntryId) -> Page:
         """A page of the mailbox. A store that fails is asked again until it answers; the session stays."""
+        if not self._entering.done():
+            await asyncio.wait((self._entering,))
+        await self._before_page()
         pause_s = _READ_RETRY_S_FIRST
         while True:
             try:

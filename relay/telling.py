@@ -168,7 +168,7 @@ class Telling:
 
     async def _tell(self, uid: str, source: Address, text: str) -> str:
         """What became of it, short and fixed."""
-        if self._delivery.connected(source):
+        if await self._delivery.connected_anywhere(source):
             return await self._deliver(uid, source, text, "session")
         twin = self._lookup.peek(source.twin)
         try:

@@ -8,7 +8,6 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from redis.asyncio import Redis
 from redis.exceptions import ResponseError
 
 from relay.keys import (
@@ -22,6 +21,7 @@ from relay.keys import (
 )
 from relay.mailbox_scripts import CHECK, FIELD, SET_SUMS, SETTLE, WALK, read_id
 from relay.mailboxes import PAGE_BYTES_MAX, PAGE_ENTRIES_MAX, Entry, Stored
+from relay.store import Store, is_cluster
 from rmb_peer.protocol.address import Address
 
 SCAN_KEYS = 200
@@ -49,13 +49,19 @@ class Step:
 class Upkeep:
     """All mailboxes of a store, with their counters. Every call may raise what redis-py raises."""
 
-    def __init__(self, client: Redis) -> None:
+    def __init__(self, client: Store) -> None:
         """Set up; the client is not owned."""
-        self._client: Any = client  # the types of some commands are missing
-        self._check = client.register_script(CHECK)
-        self._walk = client.register_script(WALK)
-        self._settle = client.register_script(SETTLE)
-        self._set_sums = client.register_script(SET_SUMS)
+        self._client: Any = client  # the types of both clients' commands differ without need
+        self._cluster = is_cluster(client)
+        self._check = self._client.register_script(CHECK)
+        self._walk = self._client.register_script(WALK)
+        self._settle = self._client.register_script(SETTLE)
+        self._set_sums = self._client.register_script(SET_SUMS)
+
+    @property
+    def keeps_sums(self) -> bool:
+        """Whether the scripts do; on a cluster they change only by `correct_sums`."""
+        return not self._cluster
 
     async def sums(self) -> Stored:
         """How much is stored in all, as the scripts count it."""
@@ -74,9 +80,7 @@ class Upkeep:
             mailboxes by their twin, those that only the counters know included; and what the counters of some twins add
             up to, each twin once (or twice when the store rearranges its keys meanwhile).
         """
-        cursor = 0
-        while True:
-            cursor, keys = await self._client.scan(cursor, count=SCAN_KEYS)
+        async for keys in self._keys_by_step():
             found: dict[int, set[Address]] = {}
             count = size = 0
             for key in keys:
@@ -92,8 +96,22 @@ class Upkeep:
                     total = fields.get(b"t", b"0 0 0").split(b" ")
                     count, size = count + int(total[0]), size + int(total[1])
             yield found, Stored(count, size)
-            if cursor == 0:
-                return
+
+    async def _keys_by_step(self) -> AsyncIterator[list[bytes]]:
+        if not self._cluster:
+            cursor, keys = await self._client.scan(0, count=SCAN_KEYS)
+            yield keys
+            while cursor:
+                cursor, keys = await self._client.scan(cursor, count=SCAN_KEYS)
+                yield keys
+            return
+        await self._client.initialize()
+        for node in self._client.get_primaries():
+            cursors, keys = await self._client.scan(0, count=SCAN_KEYS, target_nodes=node)
+            yield keys
+            while cursor := cursors[node.name]:
+                cursors, keys = await self._client.scan(cursor, count=SCAN_KEYS, target_nodes=node)
+                yield keys
 
     async def mailboxes_of(self, twin: int) -> set[Address]:
         """The mailboxes of a twin that the counters know."""
@@ -105,7 +123,7 @@ class Upkeep:
         due: list[Address] = []
         for start in range(0, len(owners), CHECK_MAILBOXES):
             part = owners[start : start + CHECK_MAILBOXES]
-            keys = [STORED, stored_key(twin), *map(mailbox_key, part)]
+            keys = [self._sums_key(twin), stored_key(twin), *(self._key(owner) for owner in part)]
             numbers = await self._check(keys=keys, args=[now_s, *map(mailbox_field, part)])
             due += [part[number - 1] for number in numbers]
         return due
@@ -128,4 +146,10 @@ class Upkeep:
         await self._settle(keys=self._keys(owner), args=[mailbox_field(owner), again_s])
 
     def _keys(self, owner: Address) -> list[str]:
-        return [STORED, mailbox_key(owner), stored_key(owner.twin)]
+        return [self._sums_key(owner.twin), self._key(owner), stored_key(owner.twin)]
+
+    def _key(self, owner: Address) -> str:
+        return mailbox_key(owner, cluster=self._cluster)
+
+    def _sums_key(self, twin: int) -> str:
+        return stored_key(twin) if self._cluster else STORED

@@ -13,14 +13,12 @@ from pathlib import Path
 from typing import Any
 
 import orjson
-from redis.asyncio import Redis
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
 
 from relay.federation.health import read_health
 from relay.federation.outbox import Outboxes, OutboxFailed, View
 from relay.federation.redis_outbox import RedisOutboxes
 from relay.federation.settings import FederationSettings
+from relay.store import connect, detect_cluster
 from rmb_peer.embedded.valkey import url_in
 from rmb_peer.protocol.errors import BadRequest
 from rmb_peer.protocol.names import normalize_relay
@@ -28,8 +26,6 @@ from rmb_peer.protocol.names import normalize_relay
 ANSWER_S_MAX = 30.0
 """Longest wait for one answer of the store; a guess, generous for a slow disk."""
 
-CONNECT_S_MAX = 5.0
-"""A guess; the store is close by."""
 
 EXIT_OK, EXIT_FAILED, EXIT_USAGE = 0, 1, 2
 
@@ -105,9 +101,7 @@ def _relay(text: str) -> str:
 
 
 async def _run(flags: argparse.Namespace, url: str) -> int:
-    client = Redis.from_url(
-        url, socket_timeout=ANSWER_S_MAX, socket_connect_timeout=CONNECT_S_MAX, retry=Retry(NoBackoff(), 0)
-    )
+    client = connect([url], cluster=await detect_cluster(url, ANSWER_S_MAX), timeout_s=ANSWER_S_MAX, once=True)
     try:
         outboxes = RedisOutboxes(client, process="command", entries_max=0, bytes_max=0)
         return await (_list(flags, outboxes) if flags.command == "list" else _order(flags, outboxes))

@@ -53,7 +53,7 @@ def refuse_unsigned(envelope: Envelope) -> Refusal | None:
 
 async def _refuse_absent(envelope: Envelope, exchange: Exchange) -> Refusal | None:
     destination = destination_of(envelope)
-    if exchange.delivery.connected(destination):
+    if await exchange.delivery.connected_anywhere(destination):
         return None
     if is_fail_fast(envelope):
         return OFFLINE

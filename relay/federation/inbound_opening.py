@@ -5,9 +5,6 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from redis.asyncio import Redis
-from redis.exceptions import RedisError
-
 from relay.federation.gate import Gate
 from relay.federation.inbound_settings import InboundSettings
 from relay.federation.listed import ListedRelays
@@ -19,9 +16,10 @@ from relay.federation.settings import FederationSettings
 from relay.federation.well_known import WellKnown
 from relay.identity import IdentityFailed, RelayIdentity, identity_in_file, identity_in_store
 from relay.metrics import Metrics
+from relay.store import STORE_ERRORS, Store
 
 
-async def open_identity(key_file: Path | None, store: Redis) -> RelayIdentity:
+async def open_identity(key_file: Path | None, store: Store) -> RelayIdentity:
     """The key of this relay.
 
     Args:
@@ -35,13 +33,13 @@ async def open_identity(key_file: Path | None, store: Redis) -> RelayIdentity:
         return identity_in_file(key_file)
     try:
         return await identity_in_store(store)
-    except (RedisError, OSError) as error:
+    except STORE_ERRORS as error:
         raise IdentityFailed(f"cannot keep the relay's key in the store: {error}") from None
 
 
 @asynccontextmanager
 async def open_gate(
-    store: Redis,
+    store: Store,
     settings: InboundSettings,
     outbound: FederationSettings,
     *,

@@ -80,7 +80,12 @@ class LinkIntake(AcknowledgedIntake):
 
     def _refuse_early(self, envelope: Envelope, destination: Address, now_s: int) -> Refusal | None:
         refusal = refuse_unsigned(envelope) or refuse_early(envelope, destination, now_s)
-        if refusal is None and is_fail_fast(envelope) and not self._delivery.connected(destination):
+        if (
+            refusal is None
+            and is_fail_fast(envelope)
+            and not self._delivery.connected(destination)
+            and self._exchange.presence.peek(destination) is False
+        ):
             return OFFLINE
         return refusal
 
@@ -89,6 +94,10 @@ class LinkIntake(AcknowledgedIntake):
         session = self._delivery.session(destination)
         if session is not None:
             self._to_session(envelope, data, destination, session, ticket)
+        elif self._exchange.presence.peek(destination):
+            self._store(envelope, data, destination, "elsewhere", ticket)
+        elif is_fail_fast(envelope):
+            self._refuse(envelope, OFFLINE, ticket)
         elif not isinstance(outcome, RegistryUnavailable) and (
             refusal := refuse_foreign(outcome, self._exchange.domains)
         ):

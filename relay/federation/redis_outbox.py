@@ -8,10 +8,10 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from redis.asyncio import Redis
-from redis.exceptions import RedisError, ResponseError
 
 from relay.batcher import Batcher
 from relay.federation.outbox import (
@@ -27,6 +27,7 @@ from relay.federation.outbox import (
 from relay.federation.speaker import Queued
 from relay.keys import OUTBOX_CALLS, OUTBOXES, outbox_key, outbox_lease_key, outbox_marker_key, outbox_state_key
 from relay.mailboxes import APPEND_S_MAX
+from relay.store import STORE_ERRORS, Store, by_group, is_cluster, says_no
 from relay.tasks import end
 from rmb_peer.logs import event, get_logger
 
@@ -150,13 +151,14 @@ class RedisOutboxes:
 
     def __init__(
         self,
-        client: Redis,
+        client: Store,
         *,
         process: str,
         entries_max: int,
         bytes_max: int,
         put_s_max: float = APPEND_S_MAX,
         held_bytes_max: int = HELD_BYTES_MAX,
+        news: Callable[[], Redis] | None = None,
     ) -> None:
         """Set up; nothing is sent before `run`.
 
@@ -167,17 +169,21 @@ class RedisOutboxes:
             bytes_max: their bytes, with about a hundred for each.
             put_s_max: how long a put is tried while the store does not answer.
             held_bytes_max: see `HELD_BYTES_MAX`.
+            news: makes a connection on which to wait for what others say; by default `client` is used, which has to be
+                a single server's.
         """
-        self._client = client
+        self._client: Any = client  # the types of both clients' commands differ without need
+        self._cluster = is_cluster(client)
+        self._news = news
         self._process = process
         self._entries_max = entries_max
         self._bytes_max = bytes_max
         self._put_s_max = put_s_max
-        self._put_script = client.register_script(_PUT)
-        self._read_script = client.register_script(_READ)
-        self._remove_script = client.register_script(_REMOVE)
-        self._look_script = client.register_script(_LOOK)
-        self._release_script = client.register_script(_RELEASE)
+        self._put_script = self._client.register_script(_PUT)
+        self._read_script = self._client.register_script(_READ)
+        self._remove_script = self._client.register_script(_REMOVE)
+        self._look_script = self._client.register_script(_LOOK)
+        self._release_script = self._client.register_script(_RELEASE)
         self._batch_number = 0
         self._puts: Batcher[_Put, int] = Batcher(
             self._put_batch,
@@ -239,6 +245,9 @@ class RedisOutboxes:
         """See `Outboxes.look`."""
         if not names:
             return []
+        if self._cluster:
+            looked: list[Any] = await _told(by_group(names, lambda name: name, partial(self._look_at, lease_ms)))
+            return [self._view(answer) for answer in looked]
         async with self._pipeline() as pipeline:
             for name in names:
                 keys = [outbox_key(name), outbox_state_key(name), outbox_lease_key(name)]
@@ -246,8 +255,12 @@ class RedisOutboxes:
             answers: list[Any] = await _told(pipeline.execute())
         return [self._view(answer) for answer in answers]
 
+    async def _look_at(self, lease_ms: int, names: Sequence[str]) -> list[Any]:
+        keys = [outbox_key(names[0]), outbox_state_key(names[0]), outbox_lease_key(names[0])]
+        return [await self._look_script(keys=keys, args=[self._process, lease_ms])] * len(names)
+
     def _pipeline(self) -> Any:
-        """To be used in `async with`: one that is left half-way holds a connection."""
+        """Of a single server; to be used in `async with`: one that is left half-way holds a connection."""
         return self._client.pipeline(transaction=False)
 
     def _view(self, answer: Any) -> View:
@@ -268,30 +281,32 @@ class RedisOutboxes:
 
     async def save(self, name: str, health: bytes) -> None:
         """See `Outboxes.save`."""
-        await self._write(name, lambda pipeline, key: pipeline.hset(key, "health", health))
+        await self._write(name, [("HSET", ("health", health))])
 
     async def order(self, name: str, *, paused: bool | None = None, retry: bool = False, drain: bool = False) -> None:
         """See `Outboxes.order`."""
 
-        def write(pipeline: Any, key: str) -> None:
-            if paused is not None:
-                pipeline.hset(key, "paused", int(paused))
-            for wanted, field in ((retry, "retry"), (drain, "drain")):
-                if wanted:
-                    pipeline.hset(key, field, 1)
-
-        await self._write(name, write)
+        wanted = [("paused", int(paused))] if paused is not None else []
+        wanted += [(field, 1) for field, given in (("retry", retry), ("drain", drain)) if given]
+        await self._write(name, [("HSET", change) for change in wanted])
         await _told(self._client.sadd(OUTBOXES, name))
         await _told(self._client.publish(OUTBOX_CALLS, name))
 
     async def obeyed(self, name: str) -> None:
         """See `Outboxes.obeyed`."""
-        await self._write(name, lambda pipeline, key: pipeline.hdel(key, "retry", "drain"))
+        await self._write(name, [("HDEL", ("retry", "drain"))])
 
-    async def _write(self, name: str, write: Callable[[Any, str], object]) -> None:
+    async def _write(self, name: str, changes: Sequence[tuple[str, tuple[Any, ...]]]) -> None:
+        """Change what is known about an outbox: commands, and their arguments after the key."""
         key = outbox_state_key(name)
+        if self._cluster:
+            for command, arguments in changes:
+                await _told(self._client.execute_command(command, key, *arguments))
+            await _told(self._client.expire(key, KEYS_S_MAX))
+            return
         async with self._pipeline() as pipeline:
-            write(pipeline, key)
+            for command, arguments in changes:
+                pipeline.execute_command(command, key, *arguments)
             pipeline.expire(key, KEYS_S_MAX)
             await _told(pipeline.execute())
 
@@ -305,17 +320,20 @@ class RedisOutboxes:
     async def calls(self) -> AsyncIterator[str]:
         """See `Outboxes.calls`."""
         while True:
-            listener = self._client.pubsub()
+            client = self._client if self._news is None else self._news()
+            listener = client.pubsub()
             try:
                 await listener.subscribe(OUTBOX_CALLS)
                 while True:
                     message = await listener.get_message(ignore_subscribe_messages=True, timeout=None)
                     if message is not None:
                         yield message["data"].decode(errors="replace")
-            except (RedisError, OSError) as error:
+            except STORE_ERRORS as error:
                 event(_LOG, logging.DEBUG, "the store's channel is lost", reason=type(error).__name__)
             finally:
-                await listener.aclose()  # type: ignore[no-untyped-call]
+                await listener.aclose()
+                if client is not self._client:
+                    await client.aclose()
             await asyncio.sleep(CALLS_RETRY_S)
 
     async def _put_batch(self, batch: Sequence[_Put]) -> list[int | Exception]:
@@ -327,7 +345,7 @@ class RedisOutboxes:
         give_up_at = asyncio.get_running_loop().time() + self._put_s_max
         try:
             answers = await self._persist(lambda: self._send(batch, by_name), give_up_at)
-        except (RedisError, OSError) as error:
+        except STORE_ERRORS as error:
             return [_failed(error)] * len(batch)
         for (name, positions), answer in zip(by_name.items(), answers, strict=True):
             texts = [answer] * len(positions) if isinstance(answer, Exception) else answer.split(b" ")[1:]
@@ -336,15 +354,12 @@ class RedisOutboxes:
         return results
 
     async def _send(self, batch: Sequence[_Put], by_name: dict[str, list[int]]) -> list[Any]:
+        if self._cluster:
+            return await self._send_to_cluster(batch, by_name)
         async with self._pipeline() as pipeline:
             pipeline.sadd(OUTBOXES, *by_name)
             for name, positions in by_name.items():
-                keys = [outbox_key(name), outbox_state_key(name), outbox_marker_key(name, self._process)]
-                arguments: list[Any] = [self._batch_number, self._entries_max, self._bytes_max, KEYS_S_MAX, _MARKER_S]
-                arguments.append(_ENTRY_BYTES)
-                for position in positions:
-                    item = batch[position]
-                    arguments += (item.data, item.expires_at_s, item.tried)
+                keys, arguments = self._put_words(name, [batch[position] for position in positions])
                 await self._put_script(keys=keys, args=arguments, client=pipeline)
             pipeline.sadd(OUTBOXES, *by_name)
             for name in by_name:
@@ -352,13 +367,42 @@ class RedisOutboxes:
             answers = await pipeline.execute(raise_on_error=False)
         return list(answers[1 : 1 + len(by_name)])
 
+    async def _send_to_cluster(self, batch: Sequence[_Put], by_name: dict[str, list[int]]) -> list[Any]:
+        """A call per outbox: no pipeline of a cluster knows scripts."""
+
+        async def put(names: Sequence[str]) -> list[Any]:
+            keys, arguments = self._put_words(names[0], [batch[position] for position in by_name[names[0]]])
+            try:
+                return [await self._put_script(keys=keys, args=arguments)]
+            except STORE_ERRORS as error:
+                if not says_no(error):
+                    raise
+                return [error]
+
+        names = list(by_name)
+        await self._client.sadd(OUTBOXES, *names)
+        answers: list[Any] = await by_group(names, lambda name: name, put)
+        await self._client.sadd(OUTBOXES, *names)
+        for name in names:
+            await self._client.publish(OUTBOX_CALLS, name)
+        return answers
+
+    def _put_words(self, name: str, items: Sequence[_Put]) -> tuple[list[str], list[Any]]:
+        """Keys and arguments of the script that puts."""
+        keys = [outbox_key(name), outbox_state_key(name), outbox_marker_key(name, self._process)]
+        arguments: list[Any] = [self._batch_number, self._entries_max, self._bytes_max, KEYS_S_MAX, _MARKER_S]
+        arguments.append(_ENTRY_BYTES)
+        for item in items:
+            arguments += (item.data, item.expires_at_s, item.tried)
+        return keys, arguments
+
     async def _persist(self, send: Callable[[], Awaitable[list[Any]]], give_up_at: float) -> list[Any]:
         """Send until the store answers."""
         while True:
             try:
                 return await send()
-            except (RedisError, OSError) as error:
-                if isinstance(error, ResponseError) or asyncio.get_running_loop().time() + RETRY_S > give_up_at:
+            except STORE_ERRORS as error:
+                if says_no(error) or asyncio.get_running_loop().time() + RETRY_S > give_up_at:
                     raise
                 event(_LOG, logging.WARNING, "the store does not answer, trying again", reason=type(error).__name__)
             await asyncio.sleep(RETRY_S)
@@ -388,13 +432,13 @@ async def close(task: "asyncio.Task[None]", outboxes: RedisOutboxes, patience_s:
 async def _told(answer: Any) -> Any:
     try:
         return await answer
-    except (RedisError, OSError) as error:
+    except STORE_ERRORS as error:
         raise _failed(error) from error
 
 
 def _failed(error: Exception) -> OutboxFailed:
     """The server's own words, but nothing about where it is."""
-    if isinstance(error, ResponseError):
+    if says_no(error):
         return OutboxFailed(f"redis error: {error}")
     return OutboxFailed(f"the store does not answer ({type(error).__name__})")
 

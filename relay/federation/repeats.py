@@ -18,10 +18,8 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
-from redis.asyncio import Redis
-from redis.exceptions import RedisError
-
 from relay.keys import posted_key
+from relay.store import STORE_ERRORS, Store
 from rmb_peer.logs import event, get_logger
 
 BEGUN_MS = 60_000
@@ -95,12 +93,12 @@ def post_of(caller: str, body: bytes, signature: bytes) -> Post:
 class Repeats:
     """Marks in a store."""
 
-    def __init__(self, store: Redis, stored_ms: int = STORED_MS, refused_ms: int = REFUSED_MS) -> None:
+    def __init__(self, store: Store, stored_ms: int = STORED_MS, refused_ms: int = REFUSED_MS) -> None:
         """Set up; nothing is sent yet."""
-        self._store = store
+        self._store: Any = store  # the types of both clients' commands differ without need
         self._stored_ms = stored_ms
         self._refused_ms = refused_ms
-        self._script = store.register_script(_BEGIN)
+        self._script = self._store.register_script(_BEGIN)
         self._calls = asyncio.Semaphore(CALLS_MAX)
 
     async def begin(self, post: Post) -> Seen:
@@ -113,7 +111,7 @@ class Repeats:
         try:
             async with self._calls:
                 found: Any = await self._script(keys=[post.key], args=[post.signature, BEGUN_MS, attempt])
-        except (RedisError, OSError) as error:
+        except STORE_ERRORS as error:
             raise MarksFailed(str(error)) from error
         return Seen(found)
 
@@ -140,5 +138,5 @@ class Repeats:
                     await self._store.delete(post.key)
                 else:
                     await self._store.set(post.key, value, px=ms)
-        except (RedisError, OSError) as error:
+        except STORE_ERRORS as error:
             event(_LOG, logging.WARNING, "a post could not be marked", reason=str(error))

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 import pytest
 import pytest_asyncio
 
-from tests.support.relay import Directory, TestBed, relay, until
+from tests.support.relay import Directory, TestBed, empty, relay, until
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -22,5 +22,5 @@ async def bed(shared_bed: TestBed) -> TestBed:
     await until(lambda: metrics.signins == metrics.evictions.total())  # what a client sent last is dealt with, too
     await shared_bed.app.mailboxes.idle()
     shared_bed.directory.reset(7, 9)
-    await shared_bed.store.flushall()
+    await empty(shared_bed.store)
     return shared_bed

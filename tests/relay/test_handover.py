@@ -10,6 +10,7 @@ from relay.delivery import PACED_DEPTH, Delivery
 from relay.exchange import Exchange
 from relay.feed import Feed
 from relay.handover import WAITING_BYTES_MAX, WAITING_MAX, Handover, OnLink, Parcel
+from relay.horizon import UNKNOWN
 from relay.mailboxes import ENTRIES_MAX, EntryId, MailboxFailed, Page, Receipt
 from relay.memory_mailboxes import MemoryMailboxes
 from relay.metrics import Metrics
@@ -410,3 +411,37 @@ async def test_every_way_counts_once_in_the_delivery_times() -> None:
         client.settle(client.got[-1][0])
         client.hear()
         assert sum(bench.metrics.written.counts) == sum(bench.metrics.confirmed.counts) == 3
+
+
+async def test_a_sender_that_came_from_elsewhere_waits_for_a_look() -> None:
+    """Until the feed has read its mailbox after the sender came, his envelopes go through the mailbox."""
+    bench = Bench()
+    client = await bench.connect()
+    try:
+        assert bench.offer(client, b"anybody's")
+        assert not client.handover.offer(Parcel(b"his", 300, bench.ear, 100), UNKNOWN)
+        assert client.feed.live  # nobody knows yet since when he is here, so looking would not help
+        assert not client.handover.offer(Parcel(b"his", 300, bench.ear, 101), 1)
+        assert not client.feed.live
+        await turns()
+        assert client.feed.live
+        assert bench.offer(client, b"anybody's")
+    finally:
+        await client.end()
+
+
+async def test_everything_is_stored_before_a_page_is_read() -> None:
+    """What the client was given without the mailbox is stored, and its id is known, before anybody reads."""
+    bench = Bench()
+    client = await bench.connect()
+    try:
+        assert all(bench.offer(client, b"%d" % n) for n in range(3))
+        stored = asyncio.create_task(client.handover.all_stored())
+        await turns()
+        assert not stored.done()
+        bench.mailboxes.release()
+        await asyncio.wait_for(stored, 60)
+        await asyncio.wait_for(client.handover.all_stored(), 60)  # nothing to do
+        assert await bench.mailboxes.stored() == [b"0", b"1", b"2"]
+    finally:
+        await client.end()

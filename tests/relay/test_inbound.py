@@ -15,6 +15,7 @@ from rmb_peer.protocol.envelope import Envelope, parse_envelope, relay_error
 from tests.support.relay import (
     Directory,
     TestBed,
+    empty,
     raw_http,
     receive,
     relay,
@@ -38,7 +39,7 @@ async def bed(shared_bed: TestBed) -> TestBed:
     """The shared relay, with twin 9 and empty mailboxes."""
     await until(lambda: shared_bed.app.metrics.sessions() == 0)
     shared_bed.directory.reset(9)
-    await shared_bed.store.flushall()
+    await empty(shared_bed.store)
     return shared_bed
 
 

@@ -4,8 +4,9 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from functools import partial
+from typing import Any, Protocol
 
-from websockets.asyncio.client import ClientConnection
+from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
 from rmb_peer.protocol.address import Address
@@ -14,6 +15,12 @@ from rmb_peer.protocol.link.endings import IS_SAFE, SUBPROTOCOL, Ending, Outcome
 from rmb_peer.protocol.link.link import Link
 from tests.support.federation import Node
 from tests.support.relay import PATIENCE_S, TestBed, request
+
+
+class Dialler(Protocol):
+    """Whoever makes WebSocket clients of a relay."""
+
+    def client(self, twin: int, session: str | None = None, **options: Any) -> connect: ...
 
 
 class Ended(Exception):
@@ -143,7 +150,7 @@ class LinkClient:
 
 @asynccontextmanager
 async def link_client(
-    bed: TestBed | Node, twin: int, session: str | None = None, *, window: Window = WIDE, auto: bool = True
+    bed: "TestBed | Node | Dialler", twin: int, session: str | None = None, *, window: Window = WIDE, auto: bool = True
 ) -> AsyncIterator[LinkClient]:
     """A signed-in client of rmb.2.
 

@@ -14,6 +14,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from relay.app import RelayApp
 from relay.config import RelayConfig
 from relay.federation.settings import FederationSettings
+from relay.keys import JOINS, PROCESSES
 from rmb_peer.protocol.address import Address
 from rmb_peer.protocol.envelope import Envelope, parse_envelope
 from rmb_peer.protocol.token import make_token
@@ -248,6 +249,13 @@ async def until(condition: Callable[[], Any], patience_s: float = PATIENCE_S) ->
             if value:
                 return value
             await asyncio.sleep(0.005)  # a poll, not a guess of how long it takes
+
+
+async def empty(store: Any) -> None:
+    """Forget everything that a relay keeps, except that it lives: a store without that is not certainly its own."""
+    keys = set(await store.keys("*")) - {PROCESSES.encode(), JOINS.encode()}
+    if keys:
+        await store.delete(*keys)
 
 
 class LogLines(logging.Handler):

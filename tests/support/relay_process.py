@@ -45,6 +45,11 @@ class RelayProcess:
     def url(self) -> str:
         return f"ws://{self.address}"
 
+    async def end(self) -> None:
+        """Kill it, if it still runs."""
+        if self._process.returncode is None:
+            await self.stop(signal.SIGKILL)
+
     async def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
         """Send a signal and wait for the end; the exit code."""
         self._process.send_signal(number)

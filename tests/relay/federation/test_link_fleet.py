@@ -4,7 +4,7 @@ import asyncio
 import signal
 import time
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -109,7 +109,9 @@ async def test_the_far_relay_is_killed_in_the_middle(tmp_path: Path) -> None:
         while left:
             # Its registry does not answer, so everything may belong there.
             far = await RelayProcess.start(tmp_path, "--registry", "http://127.0.0.1:1")
-            async with speaking_to(far, calling) as link:
+            async with AsyncExitStack() as ending:
+                ending.push_async_callback(far.end)
+                link = await ending.enter_async_context(speaking_to(far, calling))
                 while left:
                     delivering = asyncio.create_task(link.deliver(left[:500]))
                     if not killed and len(left) <= 3000:

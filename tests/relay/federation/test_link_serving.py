@@ -31,6 +31,7 @@ from tests.support.relay import (
     PATIENCE_S,
     Directory,
     TestBed,
+    empty,
     metric,
     receive,
     relay,
@@ -65,7 +66,7 @@ async def bed(shared_bed: TestBed) -> TestBed:
     await until(lambda: metrics.signins == metrics.evictions.total() and metrics.links() == 0)
     await shared_bed.app.mailboxes.idle()
     shared_bed.directory.reset(9, 10)
-    await shared_bed.store.flushall()
+    await empty(shared_bed.store)
     return shared_bed
 
 

@@ -10,7 +10,7 @@ from websockets.asyncio.client import ClientConnection
 from rmb_peer.protocol.link.endings import IS_SAFE, Ending
 from tests.support.federation import Node, nodes
 from tests.support.link_client import link_client
-from tests.support.relay import PATIENCE_S, receive, receive_error, request, response, send, until
+from tests.support.relay import PATIENCE_S, empty, receive, receive_error, request, response, send, until
 from tests.support.rmb_rs_relay import RmbRsRelay, Whim, rmb_rs_relay
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -26,7 +26,7 @@ async def shared_node(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator
 async def node(shared_node: Node) -> Node:
     """The shared relay, with twin 7 and an empty store."""
     await until(lambda: shared_node.app.metrics.sessions() == 0)
-    await shared_node.store.flushall()
+    await empty(shared_node.store)
     shared_node.directory.reset()
     shared_node.directory.add(7, relays=(shared_node.name,))
     return shared_node
