@@ -354,14 +354,20 @@ class RedisMailboxes:
         return answers
 
     async def _tell_dropped(self) -> None:
-        """Fetch what was dropped for our appends, and tell about it."""
+        """Fetch what was dropped for our appends, and tell about it.
+
+        Reading and removing are two steps, each of which may be repeated: the client of a cluster repeats commands by
+        itself when it loses a connection, and what a repeated LPOP had taken would be told to nobody.
+        """
         while True:
             await self._dropped.wait()
             self._dropped.clear()
             while self._dropped_in:
                 key = dropped_key(self._process, self._dropped_in.pop())
                 try:
-                    while found := await self._persist(partial(self._client.lpop, key, _TOLD_ENTRIES), None):
+                    while found := await self._persist(partial(self._client.lrange, key, 0, _TOLD_ENTRIES - 1), None):
+                        remove = [self._persist(partial(self._client.lrem, key, 1, data), None) for data in found]
+                        await asyncio.gather(*remove)
                         for data in found:
                             self._on_dropped(data)
                 except STORE_ERRORS as error:
