@@ -17,7 +17,7 @@ from typing import Any, Self
 from aiohttp import web
 
 from relay.admin import add_admin_routes
-from relay.admission import Admission, AdmissionFileBad, read_admission
+from relay.admission import Admission, AdmissionFileBad
 from relay.certificates import CertificateBad, Certificates
 from relay.config import REGISTRY_HOSTED, REGISTRY_NONE, RelayConfig, default_domains
 from relay.delivery import Delivery
@@ -37,7 +37,7 @@ from relay.horizon import Horizon
 from relay.identity import RelayIdentity
 from relay.janitor import Janitor
 from relay.lease import Lease
-from relay.limit_reload import rates_of, reload_limits
+from relay.limit_reload import admission_of, rates_of, reload_limits
 from relay.limits import WINDOW_S, RateLimiter
 from relay.listening import address_of, listen, local_address_of, raise_open_files
 from relay.lookup import NoTwins
@@ -280,9 +280,8 @@ class RelayApp:
         await web.SockSite(await self._runner(stack, admin), listener).start()
 
     def _read_admission(self) -> Admission:
-        limits = self._config.limits
         try:
-            return read_admission(limits.admission, limits.admit, limits.admit_file, limits.ticket_file)
+            return admission_of(self._config)
         except AdmissionFileBad as error:
             raise StartFailed(str(error)) from None
 
@@ -300,9 +299,7 @@ class RelayApp:
         loop = asyncio.get_running_loop()
 
         def read_again() -> None:
-            now = self.reloads.config.limits
-            admission = read_admission(now.admission, now.admit, now.admit_file, now.ticket_file)
-            loop.call_soon_threadsafe(server.admit, admission)
+            loop.call_soon_threadsafe(server.admit, admission_of(self.reloads.config))
 
         lists = [path for path in (limits.admit_file, limits.ticket_file) if path is not None]
         self._watched = [WatchedFiles("who may sign in", lists, read_again)] if lists else []

@@ -8,8 +8,8 @@ from relay.federation.inbound_settings import InboundSettings
 from relay.federation.settings import FederationSettings
 from relay.limit_settings import LimitSettings
 from relay.mailboxes import APPEND_S_MAX
-from relay.members import Timing
 from relay.operating import Operating
+from relay.process_settings import Timing
 from relay.retention import Retention
 from rmb_peer.logs import LogFormat
 from rmb_peer.protocol.envelope import MESSAGE_BYTES_MAX

@@ -3,7 +3,7 @@
 What changes together is taken over together: a rule for admission without its list would send everybody away.
 """
 
-from relay.admission import read_admission
+from relay.admission import Admission, read_admission
 from relay.certificates import Certificates
 from relay.config import RelayConfig
 from relay.occupancy import Occupancy
@@ -52,6 +52,15 @@ def rates_of(config: RelayConfig) -> Rates:
     return Rates(limits.rate_messages, limits.rate_bytes, limits.slow_s_max)
 
 
-def _admit(server: Server, config: RelayConfig) -> None:
+def admission_of(config: RelayConfig) -> Admission:
+    """Who may sign in; files are read now.
+
+    Raises:
+        AdmissionFileBad: a file cannot be used.
+    """
     limits = config.limits
-    server.admit(read_admission(limits.admission, limits.admit, limits.admit_file, limits.ticket_file))
+    return read_admission(limits.admission, limits.admit, limits.admit_file, limits.ticket_file)
+
+
+def _admit(server: Server, config: RelayConfig) -> None:
+    server.admit(admission_of(config))

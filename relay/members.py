@@ -11,33 +11,8 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 from relay.keys import JOINS, PROCESSES, PROCESSES_CHANNEL
+from relay.process_settings import LIFE_S
 from relay.store import Store
-
-BEAT_S = 1.0
-"""How often a process says that it lives; a guess: one small call."""
-
-LIFE_S = 5.0
-"""How long it is believed: the sessions of a killed process count as connected for so long. A guess, longer than most
-stalls of a store."""
-
-CHECK_S = 5.0
-"""How often all sessions are checked while other processes live; a guess: what was lost comes this much later."""
-
-
-@dataclass(frozen=True, slots=True)
-class Timing:
-    """How often what is done, in seconds.
-
-    Attributes:
-        beat_s: saying that we live.
-        life_s: how long we are believed.
-        check_s: checking all sessions while other processes live.
-    """
-
-    beat_s: float = BEAT_S
-    life_s: float = LIFE_S
-    check_s: float = CHECK_S
-
 
 _BEAT = """
 local time = redis.call('TIME')

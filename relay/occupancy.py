@@ -1,4 +1,5 @@
-"""How many of something each has: connections of an address, sessions of a twin. It refuses to know what they are.
+"""How many of something each has: connections of an address, sessions of a twin, links of a
+relay. It refuses to know what they are.
 
 Only those that have any are held, so the table cannot grow beyond what it counts.
 """
@@ -24,6 +25,11 @@ class Occupancy(Generic[Who]):
     def __len__(self) -> int:
         """Those who have any."""
         return len(self._counts)
+
+    @property
+    def total(self) -> int:
+        """What all of them have together."""
+        return sum(self._counts.values())
 
     def enter(self, who: Who) -> bool:
         """Count one more, if there is room for it."""

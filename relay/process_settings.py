@@ -1,11 +1,42 @@
-"""The flags about several processes and the store they share."""
+"""What is decided about several processes and the store they share, and the flags for it. It refuses to know both.
+
+It imports no client of a store: every command reads flags, and few open a store.
+"""
 
 import argparse
+from dataclasses import dataclass
 
-from relay.store import CLUSTER_SCHEMES
+CLUSTER_SCHEMES = ("redis", "rediss")
+"""A cluster has no Unix sockets."""
 
 PROCESSES_MAX = 64
 """More than any machine has cores to spare; a guess."""
+
+
+BEAT_S = 1.0
+"""How often a process says that it lives; a guess: one small call."""
+
+LIFE_S = 5.0
+"""How long it is believed: the sessions of a killed process count as connected for so long. A guess, longer than most
+stalls of a store."""
+
+CHECK_S = 5.0
+"""How often all sessions are checked while other processes live; a guess: what was lost comes this much later."""
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """How often what is done, in seconds.
+
+    Attributes:
+        beat_s: saying that we live.
+        life_s: how long we are believed.
+        check_s: checking all sessions while other processes live.
+    """
+
+    beat_s: float = BEAT_S
+    life_s: float = LIFE_S
+    check_s: float = CHECK_S
 
 
 def add_process_flags(parser: argparse.ArgumentParser) -> None:

@@ -52,7 +52,7 @@ from relay.mailboxes import (
     Receipt,
 )
 from relay.retention import Retention
-from relay.store import STORE_ERRORS, Store, by_group, is_cluster, says_no
+from relay.store import STORE_ERRORS, Store, by_group, is_cluster, persist, says_no
 from relay.tasks import end
 from rmb_peer.logs import event, get_logger
 from rmb_peer.protocol.address import Address
@@ -386,19 +386,7 @@ class RedisMailboxes:
         return mailbox_key(owner, cluster=self._cluster)
 
     async def _persist(self, send: Callable[[], Any], give_up_at: float | None) -> Any:
-        """Send until the store answers. An answer that says no is raised at once: asking again will not help."""
-        pause_s = RETRY_S_FIRST
-        while True:
-            try:
-                return await send()
-            except STORE_ERRORS as error:
-                if says_no(error):
-                    raise
-                if give_up_at is not None and asyncio.get_running_loop().time() + pause_s > give_up_at:
-                    raise
-                event(_LOG, logging.WARNING, "the store does not answer, trying again", reason=type(error).__name__)
-            await asyncio.sleep(pause_s)
-            pause_s = min(2 * pause_s, RETRY_S_MAX)
+        return await persist(send, give_up_at, _LOG, (RETRY_S_FIRST, RETRY_S_MAX))
 
 
 def _failed(error: Exception) -> MailboxFailed:

@@ -24,8 +24,9 @@ from relay.batcher import Batcher
 from relay.horizon import UNKNOWN, Horizon
 from relay.keys import PROCESSES_CHANNEL, presence_field, presence_key, process_channel
 from relay.log_lines import printable
-from relay.members import Beat, Members, Timing
+from relay.members import Beat, Members
 from relay.presence_script import ELSEWHERE, ENTRY_SECONDS, KEEP, RESTORED
+from relay.process_settings import Timing
 from relay.sessions import Session, Sessions
 from relay.store import STORE_ERRORS, Store, by_group, is_cluster, says_no
 from relay.tasks import end

@@ -23,11 +23,12 @@ from relay.federation.admission import Caller
 from relay.federation.answers import Answer, bad_request
 from relay.federation.gate import Gate
 from relay.federation.inbound import accept_post
-from relay.federation.link_serving import RelayConnection, RelayLinks, claims_relay
+from relay.federation.link_serving import LINKS_PER_RELAY_MAX, RelayConnection, claims_relay
 from relay.federation.link_signature import NONCE_HEADER
 from relay.frames import frame_bytes_max
 from relay.http_refusal import SERVER, refusal_headers
 from relay.mailboxes import Mailboxes
+from relay.occupancy import Occupancy
 from relay.probe import PROBE_TWIN
 from relay.session_log import SessionLog
 from relay.sessions import Sessions
@@ -98,8 +99,8 @@ class Server:
         self._message_bytes_max = message_bytes_max
         self._common = Common(exchange, sessions, mailboxes, rhythm, message_bytes_max, direct_s_max, session_log)
         self._well_known = orjson.dumps(well_known)
-        self._links = RelayLinks()
-        exchange.metrics.links = lambda: len(self._links)
+        self._links: Occupancy[str] = Occupancy(LINKS_PER_RELAY_MAX)
+        exchange.metrics.links = lambda: self._links.total
         self._admission = admission
         self._body_s = body_s
         self._connections: dict[Attended[Any], asyncio.Task[None]] = {}

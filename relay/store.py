@@ -5,6 +5,7 @@ whoever works on many twins at once splits his work by twin there, and on a sing
 """
 
 import asyncio
+import logging
 import secrets
 from collections.abc import Awaitable, Callable, Hashable, Sequence
 from typing import Any, TypeVar
@@ -23,6 +24,9 @@ from redis.exceptions import (
     TryAgainError,
 )
 from redis.exceptions import ConnectionError as StoreConnectionError
+
+from relay.process_settings import CLUSTER_SCHEMES
+from rmb_peer.logs import event
 
 Store = Redis | RedisCluster
 
@@ -53,8 +57,6 @@ CALLS_MAX = 16
 
 CONNECT_S_MAX = 2.0
 """A guess; the store is close by."""
-
-CLUSTER_SCHEMES = ("redis", "rediss")
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -146,6 +148,31 @@ async def detect_cluster(url: str, timeout_s: float) -> bool:
         return False
     finally:
         await store.aclose()
+
+
+async def persist(
+    send: Callable[[], Awaitable[Result]], give_up_at: float | None, log: logging.Logger, retry_s: tuple[float, float]
+) -> Result:
+    """Send until the store answers. An answer that says no is raised at once: asking again will not help.
+
+    Args:
+        send: does it once.
+        give_up_at: when its error is raised all the same, by the event loop's clock; `None` for never.
+        log: is told of each failure.
+        retry_s: the first pause, and the longest; each is twice the one before.
+    """
+    pause_s, pause_s_max = retry_s
+    while True:
+        try:
+            return await send()
+        except STORE_ERRORS as error:
+            if says_no(error):
+                raise
+            if give_up_at is not None and asyncio.get_running_loop().time() + pause_s > give_up_at:
+                raise
+            event(log, logging.WARNING, "the store does not answer, trying again", reason=type(error).__name__)
+        await asyncio.sleep(pause_s)
+        pause_s = min(2 * pause_s, pause_s_max)
 
 
 async def by_group(

@@ -66,6 +66,7 @@ def test_the_names_of_the_sdk() -> None:
         ("import rmb_peer.cli", "redis asyncio orjson cryptography"),
         ("from rmb_peer.commands import serve; serve.build_parser()", "redis asyncio orjson"),
         ("from rmb_peer.commands import call; call.build_parser()", "redis asyncio orjson"),
+        ("import relay.cli; relay.cli.build_parser()", "redis aiohttp nacl prometheus_client websockets"),
         ("import rmb_peer.sdk", "redis asyncio orjson"),
         ("from rmb_peer.sdk import Client, SyncClient, Service", "websockets aiohttp nacl sr25519 wasmtime"),
         ("from rmb_peer.sdk import DirectClient", "redis aiohttp wasmtime"),

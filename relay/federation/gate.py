@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from relay.claim_limit import ClaimLimit
+from relay.client_address import read_address
 from relay.federation.admission import (
     Caller,
     admit_signed,
@@ -22,7 +23,7 @@ from relay.federation.admission import (
 from relay.federation.answers import ACCEPTED, Answer, answer_of
 from relay.federation.inbound_settings import InboundSettings
 from relay.federation.link_signature import parse_nonce
-from relay.federation.listed import ListedRelays, address_of
+from relay.federation.listed import ListedRelays
 from relay.federation.peers import KeyUnknown, RelayKeys
 from relay.federation.repeats import MarksFailed, Repeats, Seen, post_of
 from relay.federation.signature import LINK, POST, BadPostSignature, SignedPost, parse_header
@@ -109,7 +110,7 @@ class Gate:
         Returns:
             who it is, else the answer.
         """
-        address = str(address_of(address) or address)
+        address = str(read_address(address) or address)
         try:
             claim = parse_header(authorization)
         except BadPostSignature as error:

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 from relay.federation.listed import Listed, parse_listed
-from relay.federation.signature import CLOCK_S_MAX
 from rmb_peer.protocol.errors import BadRequest
 
 POSTS_PER_MINUTE = 30_000
@@ -36,6 +35,8 @@ class InboundSettings:
         Args:
             name: under which this relay posts to others.
         """
+        from relay.federation.signature import CLOCK_S_MAX  # with its libraries only where there are posts
+
         unsigned = "accepted" if self.open_to_all else "listed" if self.listed else "refused"
         return {
             "name": name,

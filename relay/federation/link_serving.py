@@ -11,7 +11,6 @@ its name (`gate`), and where envelopes go (`link_intake`).
 
 import asyncio
 import logging
-from collections import Counter
 from collections.abc import Callable, Coroutine, Sequence
 
 from aiohttp import WSCloseCode
@@ -23,6 +22,7 @@ from relay.federation.link_intake import LinkIntake
 from relay.federation.signature import SCHEME
 from relay.frames import WINDOW, Frames
 from relay.handover import Parcel
+from relay.occupancy import Occupancy
 from relay.switch import Refusal
 from relay.tasks import end as end_tasks
 from relay.websocket import ClientSocket
@@ -49,31 +49,6 @@ def claims_relay(authorization: str | None) -> bool:
     return (authorization or "").strip().partition(" ")[0].lower() == SCHEME.lower()
 
 
-class RelayLinks:
-    """How many links each relay has to us."""
-
-    def __init__(self, per_relay_max: int = LINKS_PER_RELAY_MAX) -> None:
-        """Start with none."""
-        self._per_relay_max = per_relay_max
-        self._links: Counter[str] = Counter()
-
-    def __len__(self) -> int:
-        return self._links.total()
-
-    def enter(self, domain: str) -> bool:
-        """A relay wants another one; false when it has as many as it may have."""
-        if self._links[domain] >= self._per_relay_max:
-            return False
-        self._links[domain] += 1
-        return True
-
-    def leave(self, domain: str) -> None:
-        """One that was entered has ended."""
-        self._links[domain] -= 1
-        if not self._links[domain]:
-            del self._links[domain]
-
-
 class RelayConnection(Attended[None]):
     """One link. Call `run` once."""
 
@@ -82,7 +57,7 @@ class RelayConnection(Attended[None]):
         socket: ClientSocket,
         domain: str,
         exchange: Exchange,
-        links: RelayLinks,
+        links: Occupancy[str],
         *,
         rhythm: Rhythm,
         message_bytes_max: int,
@@ -94,7 +69,7 @@ class RelayConnection(Attended[None]):
             socket: the connection.
             domain: who opened it; proven.
             exchange: what all sessions share.
-            links: all there are.
+            links: how many each relay has.
             rhythm: pings.
             message_bytes_max: largest envelope.
             refuse_rate: see `LinkIntake`.

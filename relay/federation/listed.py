@@ -15,11 +15,10 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
+from relay.client_address import IpAddress, Network, read_address
 from rmb_peer.logs import event, get_logger
 from rmb_peer.protocol.names import normalize_relay
 
-IpAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
-Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 Resolve = Callable[[str], Awaitable[Iterable[str]]]
 """The addresses of a host; raises `OSError` when it has none, or nobody answers."""
 
@@ -59,15 +58,6 @@ def parse_listed(text: str) -> Listed:
     return Listed(normalize_relay(name), tuple(map(_network, networks.split(","))) if equals else ())
 
 
-def address_of(text: str) -> IpAddress | None:
-    """The IP address that a transport names; IPv4 within IPv6 becomes IPv4, as DNS and operators write it."""
-    try:
-        address = ipaddress.ip_address(text.partition("%")[0])
-    except ValueError:
-        return None
-    return getattr(address, "ipv4_mapped", None) or address
-
-
 async def resolve(host: str) -> list[str]:
     """The addresses of a host, by the system's resolver.
 
@@ -102,7 +92,7 @@ class ListedRelays:
 
     async def named(self, address: str) -> str | None:
         """The name of the listed relay that posts from this address; `None` if there is none."""
-        ip = address_of(address)
+        ip = read_address(address)
         if ip is None:
             return None
         for name, network in self._networks:
@@ -130,7 +120,7 @@ class ListedRelays:
             text = str(error) or f"no answer within {RESOLVE_S_MAX:g} s"
             event(_LOG, logging.WARNING, "the address of a listed relay is not known", relay=name, reason=text)
             return
-        self._addresses[name] = frozenset(ip for text in found if (ip := address_of(text)) is not None)
+        self._addresses[name] = frozenset(ip for text in found if (ip := read_address(text)) is not None)
 
 
 def _network(text: str) -> Network:

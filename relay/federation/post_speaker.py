@@ -147,7 +147,7 @@ class PostSpeaker:
                 asyncio.timeout(self._answer_s_max + len(data) / BYTES_PER_S),
                 self._session.post(url, data=data, headers=headers, allow_redirects=False) as answer,
             ):
-                body = await _beginning(answer, BODY_BYTES_MAX)
+                body = await beginning_of(answer, BODY_BYTES_MAX)
                 after = answer.headers.get(hdrs.RETRY_AFTER)
                 return outcome_of(self._name, answer.status, body, after, self._now_s())
         except PlaceRefused as error:  # by the resolver
@@ -185,7 +185,7 @@ class PostSpeaker:
                 asyncio.timeout(self._answer_s_max),
                 self._session.get(f"{url.rstrip('/')}/.well-known/rmb", allow_redirects=False) as answer,
             ):
-                card: Any = orjson.loads(await _beginning(answer, CARD_BYTES_MAX)) if answer.status == 200 else {}
+                card: Any = orjson.loads(await beginning_of(answer, CARD_BYTES_MAX)) if answer.status == 200 else {}
         except ValueError:
             card = {}
         except (aiohttp.ClientError, OSError, PlaceRefused):
@@ -212,8 +212,8 @@ def twin_of(data: bytes) -> int:
         return 0
 
 
-async def _beginning(answer: aiohttp.ClientResponse, bytes_max: int) -> bytes:
-    """A body that is longer costs its connection: the rest is not read."""
+async def beginning_of(answer: aiohttp.ClientResponse, bytes_max: int) -> bytes:
+    """The first bytes of a body. One that is longer costs its connection: the rest is not read."""
     body = bytearray()
     async for chunk in answer.content.iter_any():
         body += chunk

@@ -6,7 +6,7 @@ again; a marker tells that it was carried out (as in `redis_mailboxes`). This mo
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -27,7 +27,7 @@ from relay.federation.outbox import (
 from relay.federation.speaker import Queued
 from relay.keys import OUTBOX_CALLS, OUTBOXES, outbox_key, outbox_lease_key, outbox_marker_key, outbox_state_key
 from relay.mailboxes import APPEND_S_MAX
-from relay.store import STORE_ERRORS, Store, by_group, is_cluster, says_no
+from relay.store import STORE_ERRORS, Store, by_group, is_cluster, persist, says_no
 from relay.tasks import end
 from rmb_peer.logs import event, get_logger
 
@@ -344,7 +344,7 @@ class RedisOutboxes:
         results: list[int | Exception] = [OutboxFailed("not put")] * len(batch)
         give_up_at = asyncio.get_running_loop().time() + self._put_s_max
         try:
-            answers = await self._persist(lambda: self._send(batch, by_name), give_up_at)
+            answers = await persist(lambda: self._send(batch, by_name), give_up_at, _LOG, (RETRY_S, RETRY_S))
         except STORE_ERRORS as error:
             return [_failed(error)] * len(batch)
         for (name, positions), answer in zip(by_name.items(), answers, strict=True):
@@ -395,17 +395,6 @@ class RedisOutboxes:
         for item in items:
             arguments += (item.data, item.expires_at_s, item.tried)
         return keys, arguments
-
-    async def _persist(self, send: Callable[[], Awaitable[list[Any]]], give_up_at: float) -> list[Any]:
-        """Send until the store answers."""
-        while True:
-            try:
-                return await send()
-            except STORE_ERRORS as error:
-                if says_no(error) or asyncio.get_running_loop().time() + RETRY_S > give_up_at:
-                    raise
-                event(_LOG, logging.WARNING, "the store does not answer, trying again", reason=type(error).__name__)
-            await asyncio.sleep(RETRY_S)
 
     def _result(self, name: str, text: bytes | Exception) -> int | Exception:
         if isinstance(text, Exception):

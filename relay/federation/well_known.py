@@ -14,6 +14,7 @@ import orjson
 
 from relay.federation.peers import FAILED_S, KeyUnknown
 from relay.federation.places import PlaceRefused, Places
+from relay.federation.post_speaker import beginning_of
 
 PATH = ".well-known/rmb"
 FIELD = "relay_key"
@@ -82,13 +83,7 @@ class WellKnown:
             asyncio.timeout(self._answer_s_max),
             self._session.get(url, headers={"Accept-Encoding": "identity"}, allow_redirects=False) as answer,
         ):
-            body = bytearray()
-            async for chunk in answer.content.iter_any():
-                body += chunk
-                if len(body) > ANSWER_BYTES_MAX:
-                    answer.close()
-                    break
-            return answer.status, bytes(body)
+            return answer.status, await beginning_of(answer, ANSWER_BYTES_MAX + 1)  # one more: it is too long
 
 
 def _read(name: str, status: int, body: bytes) -> Mapping[str, Any]:

@@ -17,7 +17,7 @@ from relay.federation.repeats import Repeats, Seen, post_of
 from relay.keys import OUTBOX_CALLS, stored_key
 from relay.lease import Lease
 from relay.mailboxes import START, MailboxFull, Stored
-from relay.members import Timing
+from relay.process_settings import Timing
 from relay.redis_mailboxes import RedisMailboxes
 from relay.registry_store import RegistryStore
 from relay.retention import Retention

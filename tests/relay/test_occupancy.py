@@ -42,3 +42,15 @@ def test_agrees_with_a_list(most: int, steps: list[tuple[str, bool]]) -> None:
             count.leave(who)
             inside.remove(who)
     assert len(count) == len(set(inside))
+
+
+def test_the_links_of_relays() -> None:
+    """They are counted per relay and in all, and those without a link are forgotten."""
+    links: Occupancy[str] = Occupancy(2)
+    assert [links.enter("a.test") for _ in range(3)] == [True, True, False]
+    assert links.enter("b.test")
+    assert links.total == 3
+    for name in ("a.test", "a.test", "b.test"):
+        links.leave(name)
+    assert links.total == len(links) == 0
+    assert links.enter("a.test")

@@ -12,7 +12,7 @@ from redis.asyncio import Redis
 from relay.feed import Feed
 from relay.horizon import UNKNOWN, Horizon
 from relay.mailboxes import START, EntryId, Page
-from relay.members import Timing
+from relay.process_settings import Timing
 from relay.redis_presence import RedisPresence
 from relay.sessions import Session, Sessions
 from rmb_peer.protocol.address import Address

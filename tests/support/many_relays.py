@@ -11,7 +11,7 @@ from websockets.asyncio.client import connect
 
 from relay.app import RelayApp
 from relay.config import RelayConfig
-from relay.members import Timing
+from relay.process_settings import Timing
 from rmb_peer.protocol.address import Address
 from rmb_peer.protocol.envelope import parse_envelope
 from tests.support.proxy import Proxy, proxy

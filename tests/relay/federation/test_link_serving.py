@@ -12,7 +12,7 @@ import pytest_asyncio
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from relay.federation.inbound_settings import InboundSettings
-from relay.federation.link_serving import LINKS_PER_RELAY_MAX, RelayLinks
+from relay.federation.link_serving import LINKS_PER_RELAY_MAX
 from relay.federation.link_signature import sign_link
 from relay.federation.settings import FederationSettings
 from relay.federation.signature import sign_post
@@ -138,18 +138,6 @@ async def test_several_links_of_one_relay(bed: TestBed, calling: CallingRelay) -
             await surplus.wait_closed()
         assert (surplus.close_code, surplus.close_reason) == (1013, "too many links from this relay")
         assert bed.app.metrics.links() == LINKS_PER_RELAY_MAX
-
-
-async def test_the_table_of_links() -> None:
-    """It counts per relay, and forgets those without a link."""
-    links = RelayLinks(2)
-    assert [links.enter("a.test") for _ in range(3)] == [True, True, False]
-    assert links.enter("b.test")
-    assert len(links) == 3
-    for name in ("a.test", "a.test", "b.test"):
-        links.leave(name)
-    assert len(links) == 0
-    assert links.enter("a.test")
 
 
 # --- the proof --------------------------------------------------------------------------------------------------------

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from relay.federation.listed import AGAIN_S, RESOLVED_S, ListedRelays, address_of, parse_listed, resolve
+from relay.client_address import read_address
+from relay.federation.listed import AGAIN_S, RESOLVED_S, ListedRelays, parse_listed, resolve
 from rmb_peer.protocol.errors import BadRequest
 
 
@@ -113,6 +114,6 @@ def test_what_is_no_network(text: str) -> None:
 @given(st.text(max_size=60))
 def test_no_text_breaks_the_readers(text: str) -> None:
     """Noise is no address, and no relay that could be listed by accident."""
-    address_of(text)
+    read_address(text)
     with suppress(BadRequest, ValueError):
         assert parse_listed(text).name
