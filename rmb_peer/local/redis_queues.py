@@ -11,7 +11,6 @@ import logging
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
-from hashlib import sha1
 from importlib.resources import files
 from typing import Any, TypeVar, cast
 
@@ -38,6 +37,7 @@ from rmb_peer.local.waiting_moves import Moved, WaitingMoves
 from rmb_peer.logs import event, get_logger
 from rmb_peer.store.address import Command, StoreAddress
 from rmb_peer.store.client import StoreClient
+from rmb_peer.store.script import Script
 from rmb_peer.store.wire import LARGE_BYTES
 
 TAKE_BYTES_MAX = 8 * 1024 * 1024
@@ -150,11 +150,9 @@ class RedisQueues:
             wait_s=WAIT_S,
             answer_s_max=ANSWER_S_MAX,
         )
-        self._scripts: dict[bytes, bytes] = {}
-        """Sources by SHA-1."""
-        self._take = self._script("take.lua", _TAKE_KEYS)
-        self._deliver = self._script("deliver.lua", _DELIVER_KEYS, _DELIVER_SETTINGS)
-        self._remember = self._script("remember.lua", _REMEMBER_KEYS, (keys.BACKLOG_PREFIX, keys.OPEN_PREFIX))
+        self._take = _script("take.lua", _TAKE_KEYS)
+        self._deliver = _script("deliver.lua", _DELIVER_KEYS, _DELIVER_SETTINGS)
+        self._remember = _script("remember.lua", _REMEMBER_KEYS, (keys.BACKLOG_PREFIX, keys.OPEN_PREFIX))
         self._last_entry = b"0-0"
         self._takes: int | None = None  # number of the take whose items were returned last
         self._outbox_may_hold_more = True  # entries after _last_entry that no take has returned
@@ -165,14 +163,6 @@ class RedisQueues:
         self._trouble: str | None = None
         self._journal_bytes = 0
         """Appended since the journal was measured."""
-
-    def _script(self, name: str, key_names: Sequence[str], settings: Sequence[str | int] = ()) -> Command:
-        """The beginning of every command that runs a script, as bytes: it is written for every message."""
-        source = files("rmb_peer.local").joinpath(name).read_bytes()
-        digest = sha1(source, usedforsecurity=False).hexdigest().encode()
-        self._scripts[digest] = source
-        words = (len(key_names), *key_names, *settings)
-        return (b"EVALSHA", digest, *(str(word).encode() for word in words))
 
     @property
     def trouble(self) -> str | None:
@@ -204,7 +194,7 @@ class RedisQueues:
                 arguments += (request.uid, backlog.encode(request), request.deadline_s, b"0")
             twins += len(request.destinations)
             if twins >= REMEMBER_TWINS_MAX or number == len(waiting):
-                await self._ask((*self._remember, request.entry, *arguments))
+                await self._run(self._remember, (request.entry, *arguments))
                 arguments, twins = [], 0
 
     async def still_open(self, waiting: Sequence[Waiting]) -> list[frozenset[int]]:
@@ -276,7 +266,7 @@ class RedisQueues:
     ) -> list[Outcome]:
         if not (deliveries or letters or entries):
             return []
-        arguments: list[bytes | str | int | float] = [*self._deliver, len(letters)]
+        arguments: list[bytes | str | int | float] = [len(letters)]
         large = False
         for letter in letters:
             arguments += (letter.kind, letter.reason, letter.raw, letter.uid, letter.list_name)
@@ -300,7 +290,7 @@ class RedisQueues:
                 twin = b"" if ending.alone else ending.twin
                 arguments += (b"e" if ending.ours else b"a", ending.uid, twin, ending.kept_s)
             large = large or len(delivery.value) >= LARGE_BYTES
-        answers = await self._ask(tuple(arguments), large)
+        answers = await self._run(self._deliver, tuple(arguments), large)
         outcomes = []
         for delivery, answer in zip(deliveries, answers, strict=True):
             outcome = _OUTCOMES.get(answer, Outcome.FAILED) if isinstance(answer, int) else Outcome.FAILED
@@ -372,7 +362,7 @@ class RedisQueues:
     # --- taking ---
 
     async def _take_once(self, count_max: int) -> list[Taken]:
-        take = (*self._take, count_max, TAKE_BYTES_MAX)
+        limits = (count_max, TAKE_BYTES_MAX)
         while True:
             if not self._left:
                 self._left = self._next_of_the_moved()
@@ -387,14 +377,14 @@ class RedisQueues:
             elif self._lists_may_hold_more:
                 # If the answer gets lost, the items are in the outbox all the same: look there first next time.
                 self._outbox_may_hold_more = True
-                answer = await self._attempt(take)
+                answer = await self._store.run(self._take, limits)
                 self._outbox_may_hold_more = self._lists_may_hold_more = False
                 self._moved.append(Moved(None, answer, count_max))
             elif self._moved and not self._moves.waiting:
                 self._outbox_may_hold_more = True  # the answer to an earlier take is missing, and nowhere under way
             else:
                 if not self._moved:
-                    self._moves.arm(take, count_max)
+                    self._moves.arm(self._take.packed(limits), count_max)
                 await self._moves.wait()
                 self._collect()
 
@@ -476,29 +466,21 @@ class RedisQueues:
 
     # --- asking ---
 
-    async def _ask(self, command: Command, large: bool = False) -> Any:
-        """A command that is repeated until it is done; what mostly happens costs nothing but the command."""
-        try:
-            answer = await self._store.call(command, large)
-        except exceptions.NoScriptError:
-            return await self._until_done(partial(self._load_and_call, command, large))
-        except (exceptions.RedisError, TimeoutError) as error:
-            return await self._until_done(partial(self._attempt, command, large), error)
-        self._done()
-        return answer
+    async def _ask(self, command: Command) -> Any:
+        return await self._until_done(partial(self._store.call, command))
 
     async def _ask_many(self, commands: Sequence[Command]) -> list[Any]:
         return await self._until_done(partial(self._store.call_many, commands))
 
-    async def _attempt(self, command: Command, large: bool = False) -> Any:
+    async def _run(self, script: Script, arguments: Command, large: bool = False) -> Any:
+        """Run a script until it is done. This is what happens for every message: nothing is made for a case that does
+        not come up."""
         try:
-            return await self._store.call(command, large)
-        except exceptions.NoScriptError:
-            return await self._load_and_call(command, large)
-
-    async def _load_and_call(self, command: Command, large: bool = False) -> Any:
-        await self._store.call(("SCRIPT", "LOAD", self._scripts[cast(bytes, command[1])]))
-        return await self._store.call(command, large)
+            answer = await self._store.run(script, arguments, large)
+        except (exceptions.RedisError, TimeoutError) as error:
+            return await self._until_done(partial(self._store.run, script, arguments, large), error)
+        self._done()
+        return answer
 
     async def _until_done(self, attempt: Callable[[], Awaitable[T]], error: Exception | None = None) -> T:
         """Attempt until it succeeds, or fails in a way that does not pass.
@@ -540,6 +522,10 @@ class RedisQueues:
 def _pairs(values: list[bytes]) -> dict[bytes, bytes]:
     """Fields and values of a hash or an entry, which come in turn."""
     return dict(zip(values[::2], values[1::2], strict=True))
+
+
+def _script(name: str, key_names: Sequence[str], settings: Sequence[str | int] = ()) -> Script:
+    return Script(files("rmb_peer.local").joinpath(name).read_bytes(), key_names, settings)
 
 
 def _member(uid: str) -> bytes:

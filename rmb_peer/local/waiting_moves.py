@@ -12,7 +12,7 @@ from typing import Any
 
 from redis import exceptions
 
-from rmb_peer.store.address import Command, StoreAddress
+from rmb_peer.store.address import StoreAddress
 from rmb_peer.store.client import StoreClient
 from rmb_peer.store.wire import Packed, pack
 
@@ -59,19 +59,17 @@ class WaitingMoves:
         self._waiters = [_Waiter(address, *names, wait_s, answer_s_max) for names in lists]
         self._changed: asyncio.Future[None] | None = None
 
-    def arm(self, take: Command, count_max: int) -> None:
+    def arm(self, take: Packed, count_max: int) -> None:
         """Let every list wait that does not.
 
         Args:
             take: the command behind the move.
             count_max: what it takes at most; handed back with its answer.
         """
-        packed: Packed | None = None
         for waiter in self._waiters:
             if waiter.future is None:
-                packed = packed or pack(take)
                 waiter.count_max = count_max
-                waiter.future = waiter.client.begin([waiter.move, packed])
+                waiter.future = waiter.client.begin([waiter.move, take])
                 waiter.future.add_done_callback(self._wake)
 
     @property

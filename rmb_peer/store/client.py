@@ -11,6 +11,7 @@ from typing import Any
 from redis import exceptions
 
 from rmb_peer.store.address import Command, StoreAddress
+from rmb_peer.store.script import Script
 from rmb_peer.store.wire import ANSWER_S_MAX, Packed, Wire, pack
 
 
@@ -45,6 +46,27 @@ class StoreClient:
         if wire is None or not wire.ready:
             wire = await self._ready()
         return await wire.send(pack(command, large))
+
+    async def run(self, script: Script, arguments: Command, large: bool = False) -> Any:
+        """Run a script, which the store is told where it does not know it.
+
+        Args:
+            script: which one.
+            arguments: beyond its settings.
+            large: see `pack`.
+
+        Raises:
+            exceptions.RedisError: as `call`.
+        """
+        wire = self._wire
+        if wire is None or not wire.ready:
+            wire = await self._ready()
+        packed = script.packed(arguments, large)
+        try:
+            return await wire.send(packed)
+        except exceptions.NoScriptError:
+            await self.call(script.load)
+            return await (await self._ready()).send(packed)
 
     async def call_many(self, commands: Sequence[Command]) -> list[Any]:
         """Send several commands with nothing in between, and wait for all answers; the first error is raised.
