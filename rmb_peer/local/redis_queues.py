@@ -244,7 +244,13 @@ class RedisQueues:
             commands.append(("DEL", *(prefix.encode() + name for prefix in _REQUEST_PREFIXES)))
             commands.append(("ZREM", keys.DEADLINES, name))
         commands.append(("EXEC",))
-        await self._ask_many(commands)
+
+        async def once() -> None:
+            for answer in (await self._store.call_many(commands))[-1]:
+                if isinstance(answer, exceptions.RedisError):
+                    raise answer
+
+        await self._until_done(once)
 
     async def deliver(self, deliveries: Sequence[Delivery]) -> list[Outcome]:
         """See `LocalQueues.deliver`."""
