@@ -84,7 +84,7 @@ local function deliver(list, value, ttl, mark, second, or_bury, how, uid, twin, 
   end
   if how == "a" and not answer(uid, twin, kept) then return 3 end
   redis.call("LPUSH", list, value)
-  if how == "e" and length == 0 then
+  if length == 0 and (how == "e" or or_bury == "1") then -- what may be buried is an error of ours, with or without an ending
     redis.call("EXPIRE", list, unread_s)
   elseif length > 0 and how == "a" then
     redis.call("PERSIST", list) -- it may hold an unread error, and is in use after all

@@ -535,6 +535,8 @@ async def test_a_list_with_only_an_unread_error_does_not_stay_for_ever(tmp_path:
         assert await programs.redis.ttl("ret") == -1
         await queues.conclude([error_of(MANY, 1)], [], [])
         assert await programs.redis.ttl("ret") == -1
+        await queues.conclude([Delivery("refused", b"error", ("told:1-0",), 60)], [], [])  # it never waited for anybody
+        assert 0 < await programs.redis.ttl("refused") <= keys.UNREAD_ERROR_S
 
 
 async def test_one_instant_for_telling_and_forgetting(tmp_path: Path) -> None:
