@@ -416,18 +416,22 @@ class RedisQueues:
         while self._moved:
             number, *answer = self._moved[0].answer
             expected = None if self._takes is None else self._takes + bool(answer)
-            if answer and _entry_order(answer[-3]) <= _entry_order(self._last_entry):
-                del self._moved[0]  # read from the outbox meanwhile
-            elif expected is not None and number > expected:
-                return []
-            elif answer and number != expected and expected is not None:
-                self._outbox_may_hold_more = True  # the store counts anew
-                return []
-            else:
+            if expected is None or number == expected:
                 count_max = self._moved.pop(0).count_max
                 if answer:
                     return self._taken(number, answer, count_max)
+            elif number > expected:
+                return []
+            elif not answer or self._is_returned(answer):
+                del self._moved[0]
+            else:
+                self._outbox_may_hold_more = True  # the store counts anew
+                return []
         return []
+
+    def _is_returned(self, answer: list[Any]) -> bool:
+        """Whether the items of a take were read from the outbox meanwhile."""
+        return _entry_order(answer[-3]) <= _entry_order(self._last_entry)
 
     def _taken(self, number: int, answer: list[Any], count_max: int) -> list[Taken]:
         self._takes, self._last_entry = number, answer[-3]
@@ -466,8 +470,9 @@ class RedisQueues:
         if rows:
             self._last_entry = rows[-1][0]
         else:
-            self._takes = int(takes) if takes is not None and takes.isdigit() else 0
-            self._moved = [moved for moved in self._moved if len(moved.answer) > 1]
+            # What is left now was deleted from the outbox by somebody: it has its turn all the same.
+            self._moved = [m for m in self._moved if len(m.answer) > 1 and not self._is_returned(m.answer)]
+            self._takes = None if self._moved else int(takes) if takes is not None and takes.isdigit() else 0
         return items or (await self._unseen_entries(count_max) if rows else [])
 
     # --- asking ---

@@ -87,6 +87,23 @@ async def test_a_missing_answer_is_noticed(tmp_path: Path) -> None:
         assert [item.raw for item in items] == [b"1", b"2", b"3", b"4"]
 
 
+async def test_items_that_somebody_deleted_from_the_outbox_have_their_turn(tmp_path: Path) -> None:
+    """An early answer whose predecessor is nowhere is returned in the end, whatever became of the outbox."""
+    async with setup(tmp_path) as (queues, program):
+        await program.lpush(keys.LOCAL_REQUESTS, "0")
+        await queues.take(100)
+        answers = []
+        for number in (1, 2):
+            await program.lpush(keys.LOCAL_REQUESTS, f"{number}")
+            answers.append(await queues._store.run(queues._take, LIMITS))
+        await program.delete(keys.OUTBOX)
+        queues._lists_may_hold_more = False
+        queues._moved = [Moved(None, answers[1], 100)]
+        assert [item.raw for item in await queues.take(100)] == [b"2"]
+        await program.lpush(keys.LOCAL_REQUESTS, "3")
+        assert [item.raw for item in await queues.take(100)] == [b"3"]
+
+
 @pytest.mark.parametrize(
     "damage",
     [
