@@ -8,6 +8,11 @@ from collections.abc import Iterator
 import pytest
 from hypothesis import HealthCheck, settings
 
+from tests.support.lean_processes import keep_bytecode, trust_nobody
+
+keep_bytecode()
+trust_nobody()
+
 # No deadline and no complaint about slow data: a loaded machine must not turn a slow example into a failure. The blob
 # that a failure prints replays exactly that example.
 settings.register_profile("rmb", deadline=None, print_blob=True, suppress_health_check=[HealthCheck.too_slow])
