@@ -4,11 +4,13 @@ import gc
 import logging
 import os
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
 
 from tests.support.lean_processes import keep_bytecode, trust_nobody
+from tests.support.run_order import TESTS, rank, read_a_share
 
 keep_bytecode()
 trust_nobody()
@@ -22,6 +24,19 @@ settings.load_profile("rmb")
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
     """`-n auto`: two workers more than cores, because many tests wait for processes of their own."""
     return (os.cpu_count() or 1) + 2
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection(session: pytest.Session) -> None:
+    """A run of everything by several workers shares the work of reading the files."""
+    everything = [Path(word).resolve() for word in session.config.args] == [TESTS]
+    if everything and "PYTEST_XDIST_WORKER" in os.environ:
+        read_a_share(sorted(TESTS.rglob("test_*.py")))
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The slowest files begin first; all else stays in its order."""
+    items.sort(key=lambda item: rank(item.path))
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:

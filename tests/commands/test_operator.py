@@ -13,12 +13,13 @@ import aiohttp
 import pytest
 from redis.asyncio import Redis
 
+from rmb_peer.cli import main
 from rmb_peer.commands import dead, queues, status, where
 from rmb_peer.http_server import parse_address
 from rmb_peer.local import keys
 from rmb_peer.local.looking import span_text
 from rmb_peer.protocol.errors import BadRequest
-from tests.support.processes import Ended, exit_code, run_peer
+from tests.support.processes import Ended, exit_code, run_here, run_peer
 from tests.support.programs import network
 
 ED25519 = ("--key-type", "ed25519")
@@ -28,7 +29,7 @@ PATIENCE_S = 60.0
 async def until_code(code: int, *arguments: str) -> Ended:
     """Run a command until it ends with this code."""
     async with asyncio.timeout(PATIENCE_S):
-        while (ended := await run_peer(*arguments, timeout_s=PATIENCE_S)).code != code:
+        while (ended := await run_here(main, *arguments)).code != code:
             await asyncio.sleep(0.05)  # polls what a real process writes
     return ended
 
@@ -46,7 +47,7 @@ async def test_where_a_message_is_on_both_sides_and_after_a_kill(tmp_path: Path)
         request = await b.pop("msgbus.test.echo")
         await until_code(3, "where", "mine", *redis)
         await a.gateway.kill()
-        killed = await run_peer("where", request["ref"], "--json", *redis)
+        killed = await run_here(main, "where", request["ref"], "--json", *redis)
         (story,) = objects(killed)
         assert (killed.code, story["verdict"]) == (3, "under way")
         assert story["summary"] == f"waiting for twin {b.twin}"
@@ -70,7 +71,7 @@ async def test_where_a_message_is_on_both_sides_and_after_a_kill(tmp_path: Path)
         await a.pop()
         wrong = await until_code(1, "where", "wrong", *redis)
         assert b"unknown twin id '4711'" in wrong.out
-        assert (await run_peer("where", "never", *redis)).code == 4
+        assert (await run_here(main, "where", "never", *redis)).code == 4
 
 
 async def test_status_says_whether_it_runs(tmp_path: Path) -> None:
@@ -84,10 +85,10 @@ async def test_status_says_whether_it_runs(tmp_path: Path) -> None:
         await a.push(a.twin, cmd="rmb.version")
         await a.pop()
         async with asyncio.timeout(PATIENCE_S):
-            while (found := objects(await run_peer("status", "--json", *redis))[0])["live"]["relays"][0][
+            while (found := objects(await run_here(main, "status", "--json", *redis))[0])["live"]["relays"][0][
                 "rtt_ms"
             ] is None:
-                pass
+                await asyncio.sleep(0.05)  # polls what a real process writes
         assert found["live"]["relays"][0]["link"] == "rmb.2"
         assert found["live"]["relays"][0]["rtt_ms"] > 0
         assert found["identity"]["twin"] == str(a.twin)
@@ -105,7 +106,7 @@ async def test_an_orderly_stop_is_seen_at_once(tmp_path: Path) -> None:
     async with network(tmp_path, ED25519) as net:
         (a,) = net.sites
         assert await a.gateway.stop() == 0
-        ended = await run_peer("status", "--json", "--redis", a.store.url)
+        ended = await run_here(main, "status", "--json", "--redis", a.store.url)
         assert (ended.code, objects(ended)[0]["live"]["state"]) == (1, "stopped")
 
 
@@ -147,7 +148,7 @@ async def test_the_port_for_metrics_and_health(tmp_path: Path) -> None:
         assert 2 <= int(sealed[1]) < 2 * questions  # each probe and its answer
         await a.redis.config_set("maxmemory", 1)
         assert "does not take writes" in (await until(503))["reason"]
-        assert (await run_peer("status", "--redis", a.store.url)).code == 4
+        assert (await run_here(main, "status", "--redis", a.store.url)).code == 4
         await a.redis.config_set("maxmemory", 0)
         await until(200)
         assert a.gateway.pid

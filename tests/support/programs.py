@@ -229,10 +229,15 @@ class Site:
         finally:
             await client.aclose()
 
-    async def close(self) -> None:
-        for service in self._services:
+    async def stop_serving(self) -> None:
+        """End the services that were started with `serve`."""
+        services, self._services = self._services, []
+        for service in services:
             service.cancel()
-        await asyncio.gather(*self._services, return_exceptions=True)
+        await asyncio.gather(*services, return_exceptions=True)
+
+    async def close(self) -> None:
+        await self.stop_serving()
         await self.redis.aclose()
 
 
@@ -289,10 +294,11 @@ async def network(
     async with AsyncExitStack() as stack:
         relay = RelayProgram(folder / "relay", *relay_flags)
         await stack.enter_async_context(running(relay))
-        sites = [
-            await stack.enter_async_context(site(folder / f"site{number}", [relay.url], *flags, protocol=protocol))
+        planned = [
+            site(folder / f"site{number}", [relay.url], *flags, protocol=protocol)
             for (number, flags), protocol in zip(enumerate(gateway_flags), cycle(protocols), strict=False)
         ]
+        sites = await asyncio.gather(*map(stack.enter_async_context, planned))
         yield Network(relay, sites)
 
 
