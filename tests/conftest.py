@@ -3,14 +3,16 @@
 import gc
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
+import pytest_asyncio
 from hypothesis import HealthCheck, settings
 
 from tests.support.lean_processes import keep_bytecode, trust_nobody
 from tests.support.run_order import TESTS, rank, read_a_share
+from tests.support.services import valkey
 
 keep_bytecode()
 trust_nobody()
@@ -53,3 +55,13 @@ def _levels_of_logs() -> Iterator[None]:
     yield
     root.setLevel(levels[0])
     ours.setLevel(levels[1])
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def store_of_worker(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[str]:
+    """URL of a Valkey for all tests of this worker that need a store and neither stop nor configure it.
+
+    One test after another empties it (`tests.support.services.emptied`).
+    """
+    async with valkey(tmp_path_factory.mktemp("store"), port=0) as (server, _):
+        yield server.url

@@ -46,6 +46,9 @@ async def test_where_a_message_is_on_both_sides_and_after_a_kill(tmp_path: Path)
         await a.push(b.twin, ref="mine", exp=600)
         request = await b.pop("msgbus.test.echo")
         await until_code(3, "where", "mine", *redis)
+        async with asyncio.timeout(PATIENCE_S):  # a kill loses what was noted in the last moments
+            while b'"sealed"' not in (await run_here(main, "where", "mine", "--json", *redis)).out:
+                await asyncio.sleep(0.05)  # polls what a real process writes
         await a.gateway.kill()
         killed = await run_here(main, "where", request["ref"], "--json", *redis)
         (story,) = objects(killed)

@@ -1,6 +1,6 @@
 """Real processes: relay with its registry, gateways, Valkeys; programs that only push and pop.
 
-One network serves all tests of this file. What a test kills or stops it starts again, and leaves lists empty.
+One network serves all tests of this file. What a test kills it starts again.
 """
 
 import asyncio
@@ -34,14 +34,9 @@ async def shared(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Netw
 
 @pytest_asyncio.fixture(loop_scope="module")
 async def net(shared: Network) -> AsyncIterator[Network]:
-    """The shared network; no service runs and nothing waits in it, neither before the test nor after it."""
+    """The shared network, tidy."""
     yield shared
-    for place in shared.sites:
-        await place.stop_serving()
-    for place in shared.sites:
-        left = [name for name in await place.redis.keys("*") if name.startswith((b"msgbus.", b"my-ret", b"client-"))]
-        await place.redis.delete("", *left)  # so that one test that fails is not a file that fails
-        assert left == []
+    await shared.tidy()
 
 
 @WAYS

@@ -45,6 +45,11 @@ class Program:
         assert self._process is not None
         return self._process.pid
 
+    @property
+    def runs(self) -> bool:
+        """Whether it was started and has not ended."""
+        return self._process is not None and self._process.returncode is None
+
     async def start(self) -> None:
         self.events = []
         self._process = await asyncio.create_subprocess_exec(
@@ -247,6 +252,17 @@ class Network:
     def __init__(self, relay: RelayProgram, sites: list[Site]) -> None:
         self.relay = relay
         self.sites = sites
+
+    async def tidy(self) -> None:
+        """Make it fit for the next test: no services of this test, every gateway runs, and no list holds anything."""
+        for place in self.sites:
+            await place.stop_serving()
+            if not place.gateway.runs:
+                await place.gateway.start()
+                await place.gateway.connected()
+        for place in self.sites:
+            lists = [name async for name in place.redis.scan_iter(_type="list", count=1000)]
+            await place.redis.delete("", *lists)
 
 
 def new_secret() -> str:

@@ -10,6 +10,18 @@ from rmb_peer.embedded.valkey import EmbeddedValkey
 
 
 @asynccontextmanager
+async def emptied(url: str) -> AsyncIterator[Redis]:
+    """A client of a server that several tests share one after another: nothing in it, nobody else connected to it."""
+    client = Redis.from_url(url, socket_timeout=None)
+    try:
+        await client.execute_command("CLIENT", "KILL", "TYPE", "NORMAL", "SKIPME", "YES")
+        await client.flushall()
+        yield client
+    finally:
+        await client.aclose()
+
+
+@asynccontextmanager
 async def valkey(folder: Path, port: int | None = None) -> AsyncIterator[tuple[EmbeddedValkey, Redis]]:
     """A Valkey server and a client of it."""
     server = await EmbeddedValkey.start(folder, port=port)
