@@ -49,10 +49,13 @@ def pytest_collection_finish(session: pytest.Session) -> None:
 
 @pytest.fixture(autouse=True)
 def _levels_of_logs() -> Iterator[None]:
-    """A command that is run within a test sets the level of log lines; the next test finds it as it was."""
+    """A command that is run within a test says how log lines are shown; the next test finds that as it was."""
     root, ours = logging.getLogger(), logging.getLogger("rmb")
     levels = root.level, ours.level
     yield
+    for handler in root.handlers[:]:
+        if type(handler) is logging.StreamHandler:  # those of pytest are subclasses
+            root.removeHandler(handler)
     root.setLevel(levels[0])
     ours.setLevel(levels[1])
 

@@ -254,7 +254,9 @@ class Network:
         self.sites = sites
 
     async def tidy(self) -> None:
-        """Make it fit for the next test: no services of this test, every gateway runs, and no list holds anything."""
+        """Make it fit for the next test: no services of this test, every program runs, and no list holds anything."""
+        if not self.relay.runs:
+            await self.relay.start()
         for place in self.sites:
             await place.stop_serving()
             if not place.gateway.runs:
