@@ -43,8 +43,8 @@ def read_a_share(files: list[Path]) -> None:
     """Import every n-th test file before the collection does, so that n workers rewrite each file's assertions once.
 
     Each worker collects all tests. Rewriting takes it 8 s when nothing is kept from an earlier run, and the workers
-    would do that side by side, in the same order. What cannot be imported yet, because the markers of its folder are not
-    known, is imported by the collection; its rewritten form is kept by then.
+    would do that side by side, in the same order. What cannot be imported yet, because the markers of its folder are
+    not known, is imported by the collection; its rewritten form is kept by then.
     """
     worker = os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")
     count = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
