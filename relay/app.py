@@ -1,4 +1,4 @@
-"""Builds the relay, runs it, stops it in order. The only file here that names concrete classes, with `registry_opening`.
+"""Builds the relay, runs it, stops it in order; names concrete classes, as only `registry_opening.py` does besides.
 
 Everything is entered onto one exit stack, so the order of stopping is the order of starting, backwards: no new
 connections; sessions confirm what was read, and are closed; requests end; then the registry, the mailboxes, the store.
