@@ -309,11 +309,23 @@ class RedisMailboxes:
             int(self._now_s()),
             self._process,
         ]
+        boxes: dict[tuple[int, str | None], int] = {}
+        runs: list[Any] = []
+        alike: tuple[object, ...] = ()
         for item in batch:
             owner = item.owner
-            keys += (self._key(owner), stored_key(owner.twin), presence_key(owner.twin))
-            arguments += (item.data, item.look_at_s, item.keep_s, mailbox_field(owner), int(item.connected))
-            arguments += (presence_field(owner.session), str(owner))
+            box = boxes.get((owner.twin, owner.session))
+            if box is None:
+                boxes[owner.twin, owner.session] = box = len(boxes) + 1
+                keys += (self._key(owner), stored_key(owner.twin), presence_key(owner.twin))
+                arguments += (mailbox_field(owner), presence_field(owner.session), str(owner))
+            before, alike = alike, (box, item.look_at_s, item.keep_s, item.connected)
+            if alike != before:  # a run begins, see APPEND
+                runs += (box, item.look_at_s, item.keep_s, int(item.connected), 0)
+                length_at = len(runs) - 1
+            runs[length_at] += 1
+            runs.append(item.data)
+        arguments += runs
         give_up_at = asyncio.get_running_loop().time() + self._append_s_max
         try:
             answer = await self._persist(lambda: self._append_script(keys=keys, args=arguments), give_up_at)
