@@ -58,6 +58,11 @@ class Attended(ABC, Generic[Entry]):
     async def run(self) -> None:
         """Serve the connection until it ends. Call it once."""
 
+    @property
+    @abstractmethod
+    def _roomy(self) -> bool:
+        """Whether `_room` would not wait: asked before each frame, since a coroutine costs more than the answer."""
+
     @abstractmethod
     async def _room(self) -> None:
         """Wait before the next frame is read."""
@@ -159,12 +164,14 @@ class Attended(ABC, Generic[Entry]):
     # --- reading ------------------------------------------------------------------------------------------------------
 
     async def _read(self) -> None:
+        receive, heard, now = self._socket.receive, self._heartbeat.heard, self._loop.time
         for number in count():
             if number % TURN_FRAMES == 0:
                 await asyncio.sleep(0)
-            await self._room()
-            message = await self._socket.receive()
-            self._heartbeat.heard(self._loop.time())
+            if not self._roomy:
+                await self._room()
+            message = await receive()
+            heard(now())
             if message.type is WSMsgType.BINARY:
                 if (end := self._frame(message.data)) is not None:
                     self._end(end)

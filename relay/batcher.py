@@ -66,10 +66,11 @@ class Batcher(Generic[Item, Result]):
         if self._closed:
             future.set_exception(self._closed_error())
             return future
+        if not self._queue:
+            self._filled.set()
+            self._idle.clear()
         self._queue.append((item, future))
         self._hold(1, self._size_of(item))
-        self._filled.set()
-        self._idle.clear()
         return future
 
     @property

@@ -112,6 +112,13 @@ class Routing(ABC, Generic[Ticket]):
         others_have_room = federation is None or federation.has_room
         return self._pause_s < PAUSE_S_MIN and self._lanes.has_room and self._delivery.has_room and others_have_room
 
+    def roomy(self) -> bool:
+        """Like `room`, for whoever does not wait: false when it would."""
+        if not self.has_room:
+            return False
+        self._slowed_since_s = None
+        return True
+
     # --- how the sender is answered -----------------------------------------------------------------------------------
 
     @abstractmethod

@@ -117,10 +117,13 @@ class RelayConnection(Attended[None]):
         )
         return [self._write()]
 
+    @property
+    def _roomy(self) -> bool:
+        return self._frames.handled < TURN_ENVELOPES
+
     async def _room(self) -> None:
-        if self._frames.handled >= TURN_ENVELOPES:
-            self._frames.handled = 0
-            await asyncio.sleep(0)
+        self._frames.handled = 0
+        await asyncio.sleep(0)
 
     def _frame(self, data: bytes) -> End | None:
         if self._closing:
