@@ -3,8 +3,9 @@
 import asyncio
 from functools import partial
 
+from relay.batcher import settle
 from relay.handover import Handover, Parcel
-from relay.mailboxes import ENTRIES_MAX, Entry, EntryId, Mailboxes, Receipt
+from relay.mailboxes import ENTRIES_MAX, Entry, EntryId, Mailboxes, Receipt, Then
 from relay.metrics import Metrics
 from relay.presence import ALONE, Presence, connected_elsewhere
 from relay.presence_script import foreign_of
@@ -93,43 +94,45 @@ class Delivery:
 
         What the session has been handed without the store is older, so it is appended first.
         """
+        future: asyncio.Future[Receipt] = asyncio.get_running_loop().create_future()
+        self.deliver_then(owner, data, lifetime_s, partial(settle, future))
+        return future
+
+    def deliver_then(self, owner: Address, data: bytes, lifetime_s: int, then: Then) -> None:
+        """`deliver`, for those who have many; see `Mailboxes.put`. `then` hears after the feed."""
         session = self._sessions.get(owner)
         if session is not None and session.handover is not None:
             session.handover.back_up_all()
-        appended = self._append(owner, data, lifetime_s)
-        appended.add_done_callback(partial(self._on_appended, owner, data))
-        return appended
+        self._append(owner, data, lifetime_s, session, partial(self._on_appended, owner, data, then))
 
     def back_up(self, owner: Address, parcel: Parcel, handover: Handover) -> None:
         """Append what a session has been handed without the store."""
         self._metrics.backed_up += 1
-        appended = self._append(owner, parcel.data, parcel.lifetime_s)
-        appended.add_done_callback(partial(self._on_backed_up, owner, parcel, handover))
+        then = partial(self._on_backed_up, owner, parcel, handover)
+        self._append(owner, parcel.data, parcel.lifetime_s, self._sessions.get(owner), then)
 
     def delete(self, owner: Address, ids: list[EntryId]) -> "asyncio.Future[None]":
         """Remove entries; see `Mailboxes.delete`."""
         return self._mailboxes.delete(owner, ids)
 
-    def _append(self, owner: Address, data: bytes, lifetime_s: int) -> "asyncio.Future[Receipt]":
+    def _append(self, owner: Address, data: bytes, lifetime_s: int, session: Session | None, then: Then) -> None:
         self._under_way[owner] = self._under_way.get(owner, 0) + 1
-        connected = self.connected(owner) or bool(self._presence.peek(owner))
-        return self._mailboxes.append(owner, data, lifetime_s, connected=connected)
+        connected = session is not None or bool(self._presence.peek(owner))
+        self._mailboxes.put(owner, data, lifetime_s, then, connected=connected)
 
-    def _on_appended(self, owner: Address, data: bytes, appended: "asyncio.Future[Receipt]") -> None:
-        receipt = self._receipt(owner, data, appended)
-        if receipt is None:
-            return
-        session = self._sessions.get(owner)
-        if session is not None:
-            session.depth = receipt.depth
-            session.feed.offer(Entry(receipt.id, data), foreign_of(receipt, session.generation))
+    def _on_appended(self, owner: Address, data: bytes, then: Then, appended: Receipt | Exception) -> None:
+        self._has_ended(owner, data, appended)
+        if not isinstance(appended, Exception):
+            session = self._sessions.get(owner)
+            if session is not None:
+                session.depth = appended.depth
+                session.feed.offer(Entry(appended.id, data), foreign_of(appended, session.generation))
+        then(appended)
 
-    def _on_backed_up(
-        self, owner: Address, parcel: Parcel, handover: Handover, appended: "asyncio.Future[Receipt]"
-    ) -> None:
-        receipt = self._receipt(owner, parcel.data, appended)
-        if receipt is None:
-            handover.not_backed_up(parcel, None if appended.cancelled() else appended.exception())
+    def _on_backed_up(self, owner: Address, parcel: Parcel, handover: Handover, receipt: Receipt | Exception) -> None:
+        self._has_ended(owner, parcel.data, receipt)
+        if isinstance(receipt, Exception):
+            handover.not_backed_up(parcel, receipt)
             return
         session = self._sessions.get(owner)
         if session is not None:
@@ -141,15 +144,14 @@ class Delivery:
                 session.feed.offer(Entry(receipt.id, parcel.data), foreign)
         handover.backed_up(parcel, receipt.id)
 
-    def _receipt(self, owner: Address, data: bytes, appended: "asyncio.Future[Receipt]") -> Receipt | None:
+    def _has_ended(self, owner: Address, data: bytes, appended: Receipt | Exception) -> None:
         left = self._under_way[owner] - 1
         if left:
             self._under_way[owner] = left
         else:
             del self._under_way[owner]
-        if appended.cancelled() or appended.exception() is not None:
+        if isinstance(appended, Exception):
             self._metrics.append_failures += 1
-            return None
-        self._metrics.message_rx += 1
-        self._metrics.message_rx_bytes += len(data)
-        return appended.result()
+        else:
+            self._metrics.message_rx += 1
+            self._metrics.message_rx_bytes += len(data)

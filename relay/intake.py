@@ -1,7 +1,6 @@
 """The frames of a client that speaks rmb.1: one envelope each, nothing is acknowledged, failed requests are answered
 with an error envelope (spec rmb 6.3). See `routing` for the steps."""
 
-import asyncio
 from collections.abc import Callable, Coroutine
 
 from relay.exchange import Exchange
@@ -80,9 +79,9 @@ class Intake(Routing[int]):
             self._dealt_with(ticket)
             return
 
-        def on_stored(stored: "asyncio.Future[Receipt]") -> None:
-            if stored.cancelled() or stored.exception() is not None:
+        def on_stored(stored: Receipt | Exception) -> None:
+            if isinstance(stored, Exception):
                 self._reply(error)
             self._dealt_with(ticket)
 
-        self._delivery.deliver(self._owner, error, ERROR_LIFETIME_S).add_done_callback(on_stored)
+        self._delivery.deliver_then(self._owner, error, ERROR_LIFETIME_S, on_stored)

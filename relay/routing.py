@@ -242,15 +242,14 @@ class Routing(ABC, Generic[Ticket]):
         """Forward the bytes as they came, never a new serialisation (spec rmb 2.2)."""
         lifetime_s = envelope_ttl_s(envelope, int(self._exchange.now_s())) or 0
 
-        def on_stored(stored: "asyncio.Future[Receipt]") -> None:
-            error = MailboxFailed("cancelled") if stored.cancelled() else stored.exception()
-            if error is None:
+        def on_stored(stored: Receipt | Exception) -> None:
+            if not isinstance(stored, Exception):
                 log_routed(envelope, how)
                 self._stored(ticket)
-            elif isinstance(error, MailboxFull):
-                self._refuse(envelope, mailbox_full(destination, str(error), error.retry_after_s * 1000), ticket)
+            elif isinstance(stored, MailboxFull):
+                self._refuse(envelope, mailbox_full(destination, str(stored), stored.retry_after_s * 1000), ticket)
             else:
-                self._refuse(envelope, store_failed(destination, str(error)), ticket)
+                self._refuse(envelope, store_failed(destination, str(stored)), ticket)
 
         self._pause_s += self._delivery.pace_s(destination)
-        self._delivery.deliver(destination, data, lifetime_s).add_done_callback(on_stored)
+        self._delivery.deliver_then(destination, data, lifetime_s, on_stored)
