@@ -149,7 +149,7 @@ class Connection(SignedIn):
             deleted = self._mailboxes.delete(self._owner, confirmed)
             deleted.add_done_callback(lambda _: self._feed.forget(confirmed))
         self._ponged.set()
-        self._arm()
+        self._calm_down()
 
     # --- writing ------------------------------------------------------------------------------------------------------
 

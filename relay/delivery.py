@@ -65,17 +65,6 @@ class Delivery:
         """Whether this session is connected to any process of this relay."""
         return self.connected(owner) or await connected_elsewhere(self._presence, owner)
 
-    def pace_s(self, owner: Address) -> float:
-        """How long a sender should pause after an envelope for this session.
-
-        A connected client that is behind is given time, so that a burst does not fill its mailbox while it reads; the
-        further behind, the more. One that does not keep up even so ends with a full mailbox, and senders are told.
-        """
-        session = self._sessions.get(owner)
-        if session is None or session.depth <= self._paced_depth:
-            return 0.0
-        return PACE_S_MAX * (session.depth - self._paced_depth) / (self._entries_max - self._paced_depth)
-
     @property
     def has_room(self) -> bool:
         """Whether `room` would not wait."""
@@ -98,12 +87,17 @@ class Delivery:
         self.deliver_then(owner, data, lifetime_s, partial(settle, future))
         return future
 
-    def deliver_then(self, owner: Address, data: bytes, lifetime_s: int, then: Then) -> None:
-        """`deliver`, for those who have many; see `Mailboxes.put`. `then` hears after the feed."""
+    def deliver_then(self, owner: Address, data: bytes, lifetime_s: int, then: Then) -> float:
+        """`deliver`, for those who have many; see `Mailboxes.put`. `then` hears after the feed.
+
+        Returns:
+            how long its sender should pause.
+        """
         session = self._sessions.get(owner)
         if session is not None and session.handover is not None:
             session.handover.back_up_all()
         self._append(owner, data, lifetime_s, session, partial(self._on_appended, owner, data, then))
+        return self._pace_s(session)
 
     def back_up(self, owner: Address, parcel: Parcel, handover: Handover) -> None:
         """Append what a session has been handed without the store."""
@@ -114,6 +108,16 @@ class Delivery:
     def delete(self, owner: Address, ids: list[EntryId]) -> "asyncio.Future[None]":
         """Remove entries; see `Mailboxes.delete`."""
         return self._mailboxes.delete(owner, ids)
+
+    def _pace_s(self, session: Session | None) -> float:
+        """How long a sender should pause after an envelope for this session.
+
+        A connected client that is behind is given time, so that a burst does not fill its mailbox while it reads; the
+        further behind, the more. One that does not keep up even so ends with a full mailbox, and senders are told.
+        """
+        if session is None or session.depth <= self._paced_depth:
+            return 0.0
+        return PACE_S_MAX * (session.depth - self._paced_depth) / (self._entries_max - self._paced_depth)
 
     def _append(self, owner: Address, data: bytes, lifetime_s: int, session: Session | None, then: Then) -> None:
         self._under_way[owner] = self._under_way.get(owner, 0) + 1

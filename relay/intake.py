@@ -56,8 +56,10 @@ class Intake(Routing[int]):
         now_s = self._exchange.now_s()
         if self._allowance is not None and (too_fast := self._allowance.take(len(data), now_s)):
             self._refuse(envelope, too_fast, self.frames)
-        else:
+        elif self._limited or (destination := self._ordinary(envelope, int(now_s))) is None:
             self._take(envelope, data, self.frames, now_s)
+        else:
+            self._route(envelope, data, destination, self.frames)
 
     def _pong(self, envelope: Envelope, ticket: int) -> None:
         self._reply(turn_ping(envelope).SerializeToString())  # to this session and nobody else (spec rmb 6.5)

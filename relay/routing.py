@@ -12,12 +12,13 @@ from typing import Generic, TypeVar
 from relay.exchange import Exchange
 from relay.federation.outbound import refusal_of
 from relay.log_lines import log_routed
-from relay.mailboxes import MailboxFailed, MailboxFull, Receipt
+from relay.mailboxes import LIFETIME_S_MAX, MailboxFailed, MailboxFull, Receipt
 from relay.presence import LookupWithPresence
 from relay.sessions import Session
 from relay.switch import (
     OFFLINE,
     RATE_LIMITED,
+    SESSION_CHARS_MAX,
     WRONG_SOURCE,
     Refusal,
     is_foreign,
@@ -137,6 +138,12 @@ class Routing(ABC, Generic[Ticket]):
         """Give it to a connected session without storing it; false when that cannot be."""
         return False
 
+    @property
+    def _limited(self) -> bool:
+        """Whether envelopes are counted (`limits`), which only the long way does."""
+        limiter = self._exchange.limiter
+        return limiter is not None and not limiter.unlimited
+
     # --- the steps ----------------------------------------------------------------------------------------------------
 
     def _take(self, envelope: Envelope, data: bytes, ticket: Ticket, now_s: float) -> None:
@@ -157,6 +164,24 @@ class Routing(ABC, Generic[Ticket]):
             self._refuse(envelope, refusal, ticket)
         else:
             self._route(envelope, data, destination, ticket)
+
+    def _ordinary(self, envelope: Envelope, now_s: int) -> Address | None:
+        """What `_take` finds out about nearly every envelope, at a third of the cost.
+
+        Returns:
+            where it goes; `None` when anything is out of the ordinary. Then it has to take the long way.
+        """
+        source, destination, owner = envelope.source, envelope.destination, self._owner
+        if source.twin != owner.twin or envelope.WhichOneof("message") == "ping":
+            return None
+        if (source.connection if source.HasField("connection") else None) != owner.session:
+            return None
+        name = destination.connection if destination.HasField("connection") else None
+        if not destination.twin or (name is not None and len(name) > SESSION_CHARS_MAX):
+            return None
+        if not 0 < envelope.timestamp + envelope.expiration - now_s < LIFETIME_S_MAX:
+            return None
+        return Address(destination.twin, name)
 
     def _is_from_owner(self, envelope: Envelope) -> bool:
         if not envelope.HasField("source"):
@@ -251,5 +276,4 @@ class Routing(ABC, Generic[Ticket]):
             else:
                 self._refuse(envelope, store_failed(destination, str(stored)), ticket)
 
-        self._pause_s += self._delivery.pace_s(destination)
-        self._delivery.deliver_then(destination, data, lifetime_s, on_stored)
+        self._pause_s += self._delivery.deliver_then(destination, data, lifetime_s, on_stored)
