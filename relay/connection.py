@@ -91,6 +91,10 @@ class Connection(SignedIn):
 
     # --- reading ------------------------------------------------------------------------------------------------------
 
+    @property
+    def _roomy(self) -> bool:
+        return self._intake.roomy() and self._replies_bytes < REPLIES_BYTES_MAX and len(self._replies) < REPLIES_MAX
+
     async def _room(self) -> None:
         self._reading_paused = True
         await self._intake.room()
@@ -145,7 +149,7 @@ class Connection(SignedIn):
             deleted = self._mailboxes.delete(self._owner, confirmed)
             deleted.add_done_callback(lambda _: self._feed.forget(confirmed))
         self._ponged.set()
-        self._arm()
+        self._calm_down()
 
     # --- writing ------------------------------------------------------------------------------------------------------
 
