@@ -12,6 +12,7 @@ import sys
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import Protocol, cast
 
 import aiohttp
@@ -21,11 +22,14 @@ from aiohttp import web
 from websockets.asyncio.client import connect
 from websockets.asyncio.server import ServerConnection, serve
 from websockets.client import ClientProtocol
+from websockets.exceptions import ConnectionClosed
 from websockets.frames import Frame, Opcode
 from websockets.http11 import Request
 from websockets.protocol import Protocol as SansIo
 from websockets.server import ServerProtocol
 from websockets.uri import parse_uri
+
+from rmb_peer.transport.client_socket import dial
 
 
 class Messages(Protocol):
@@ -48,8 +52,9 @@ async def websockets_client(port: int, path: str) -> Messages:
 
 
 async def _websockets_echo(connection: ServerConnection) -> None:
-    async for message in connection:
-        await connection.send(message)
+    with suppress(ConnectionClosed):
+        async for message in connection:
+            await connection.send(message)
 
 
 async def websockets_server() -> int:
@@ -57,7 +62,7 @@ async def websockets_server() -> int:
     return int(next(iter(server.sockets)).getsockname()[1])
 
 
-# --- websockets' protocol under a transport of our own, one write per turn of the loop -----------------------------------
+# --- websockets' protocol under a transport of our own, one write per turn of the loop --------------------------------
 
 
 class _Bare(asyncio.Protocol):
@@ -67,7 +72,8 @@ class _Bare(asyncio.Protocol):
         self.protocol = protocol
         self.loop = asyncio.get_running_loop()
         self.came: deque[bytes] = deque()
-        self.waiter: asyncio.Future[None] | None = None
+        self.waiter = self.loop.create_future()
+        self.opened = self.waiter
         self.flushing = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -89,7 +95,7 @@ class _Bare(asyncio.Protocol):
                 self.wake()
 
     def wake(self) -> None:
-        if self.waiter is not None and not self.waiter.done():
+        if not self.waiter.done():
             self.waiter.set_result(None)
 
     def message(self, data: bytes) -> None:
@@ -125,8 +131,7 @@ async def bare_client(port: int, path: str) -> Messages:
     loop = asyncio.get_running_loop()
     protocol = ClientProtocol(parse_uri(f"ws://127.0.0.1:{port}{path}"), max_size=2**24)
     _, bare = await loop.create_connection(lambda: _Bare(protocol), "127.0.0.1", port)
-    bare.waiter = loop.create_future()
-    await bare.waiter
+    await bare.opened
     return bare
 
 
@@ -208,11 +213,19 @@ async def picows_server() -> int:
     return int(server.sockets[0].getsockname()[1])
 
 
+# --- ours: plain frames by `rmb_peer/websocket`, the rest by the library on the other side of it ----------------------------
+
+
+async def our_client(port: int, path: str) -> Messages:
+    return await dial(f"ws://127.0.0.1:{port}{path}", (), 2**24)
+
+
 CLIENTS: dict[str, Callable[[int, str], Awaitable[Messages]]] = {
     "websockets": websockets_client,
     "websockets, bare": bare_client,
     "aiohttp": aiohttp_client,
     "picows": picows_client,
+    "ours": our_client,
 }
 SERVERS: dict[str, Callable[[], Awaitable[int]]] = {
     "websockets": websockets_server,

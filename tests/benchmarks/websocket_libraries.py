@@ -68,9 +68,10 @@ async def main(rounds: int, messages: int) -> None:
     port = answering.sockets[0].getsockname()[1]
     cases: dict[tuple[str, str, int, int], Case] = {}
     async with AsyncExitStack() as stack:
-        ends = []
-        for library in CLIENTS:
-            ends.append(("client", library, client, await stack.enter_async_context(end("client", library)), port))
+        ends = [
+            ("client", library, client, await stack.enter_async_context(end("client", library)), port)
+            for library in CLIENTS
+        ]
         for library in SERVERS:
             process = await stack.enter_async_context(end("server", library))
             assert process.stdout is not None
@@ -81,11 +82,17 @@ async def main(rounds: int, messages: int) -> None:
                     times = max(1, messages // burst // (8 if size_bytes > 10_000 else 1))
                     run = partial(measure, process, at, size_bytes, burst, times)
                     cases[side, library, size_bytes, burst] = Case(f"{side} {library} {size_bytes} x {burst}", run)
-        await interleave([*cases.values()], rounds, lambda name: None)
+        await interleave([*cases.values()], rounds, lambda name: print(name, file=sys.stderr))
     answering.close()
-    print("| µs of processor time per message sent and received |" + " | ".join(
-        f"{size_bytes} B, {'one' if burst == 1 else 'burst'}" for size_bytes in SIZES_BYTES for burst in (1, BURSTS[size_bytes])
-    ) + " |")
+    print(
+        "| µs of processor time per message sent and received |"
+        + " | ".join(
+            f"{size_bytes} B, {'one' if burst == 1 else 'burst'}"
+            for size_bytes in SIZES_BYTES
+            for burst in (1, BURSTS[size_bytes])
+        )
+        + " |"
+    )
     print("|---|" + "---:|" * 2 * len(SIZES_BYTES))
     for side, library, *_ in ends:
         figures = [
