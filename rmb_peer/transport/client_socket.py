@@ -116,7 +116,7 @@ class ClientSocket(ClientConnection):
         return pong
 
     async def close(self, code: CloseCode | int = CloseCode.NORMAL_CLOSURE, reason: str = "") -> None:
-        """See the library. What has come and was not read is thrown away: else the relay's Close may not get through."""
+        """See the library. What was not read is thrown away: else the relay's Close might not get through."""
         self._unread.clear()
         self._unread_bytes = 0
         if self._held_up and not self.transport.is_closing():

@@ -213,7 +213,7 @@ async def picows_server() -> int:
     return int(server.sockets[0].getsockname()[1])
 
 
-# --- ours: plain frames by `rmb_peer/websocket`, the rest by the library on the other side of it ----------------------------
+# --- ours: plain frames by `rmb_peer/websocket`, the rest by the library on the other side of it -----------------------
 
 
 async def our_client(port: int, path: str) -> Messages:
