@@ -20,8 +20,8 @@ from relay.tasks import end as end_tasks
 from relay.websocket import ClientSocket, Heard
 from rmb_peer.protocol.heartbeat import Heartbeat, LinkDead, Rhythm
 from rmb_peer.transport.tcp import arriving_at
-from rmb_peer.websocket.judge import TEXT
-from rmb_peer.websocket.splitter import BINARY, PING, PONG
+from rmb_peer.transport.websocket.judge import TEXT
+from rmb_peer.transport.websocket.splitter import BINARY, PING, PONG
 
 TURN_FRAMES = 64
 """Frames of one client that are handled before others get their turn; a guess: a few milliseconds."""

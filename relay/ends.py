@@ -7,7 +7,7 @@ from aiohttp import WSCloseCode
 from relay.metrics import Eviction
 from relay.websocket import BROKEN
 from relay.websocket import SUPERSEDED as SUPERSEDED_CODE
-from rmb_peer.websocket.judge import CLOSE
+from rmb_peer.transport.websocket.judge import CLOSE
 
 
 @dataclass(frozen=True, slots=True)

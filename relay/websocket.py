@@ -6,7 +6,7 @@
 - a closing handshake during which the client's last frames are still read, and which an oversized message cannot cut
   short: closing a socket that holds unread bytes would reset it, and the client would never see why.
 
-Plain frames go the short way (`rmb_peer/websocket`), and what one turn of the event loop has to say leaves in one
+Plain frames go the short way (`rmb_peer/transport/websocket`), and what one turn of the event loop has to say leaves in one
 write. `websockets` reads the rest. This module refuses to know envelopes and sessions.
 """
 
@@ -21,9 +21,9 @@ from websockets.utils import accept_key
 
 from relay.upgrade import drained, read_on, takes_no_more
 from rmb_peer.transport.tcp import limit_unsent, silent_s
-from rmb_peer.websocket.judge import CLOSE, Broken, Judge, close_payload
-from rmb_peer.websocket.outgoing import Outgoing
-from rmb_peer.websocket.splitter import BINARY, PING, PONG, RAW, Splitter
+from rmb_peer.transport.websocket.judge import CLOSE, Broken, Judge, close_payload
+from rmb_peer.transport.websocket.outgoing import Outgoing
+from rmb_peer.transport.websocket.splitter import BINARY, PING, PONG, RAW, Splitter
 
 CLOSE_S_MAX = 2.0
 """How long a client gets to answer our Close before the connection is cut; a guess: two slow round trips."""
@@ -170,6 +170,11 @@ class ClientSocket:
         """How long ago the last byte came from the client's side; `None` where the system does not tell."""
         return silent_s(self._transport)
 
+    @property
+    def unread(self) -> int:
+        """Frames that `receive` would give at once."""
+        return len(self._heard)
+
     async def receive(self) -> Heard:
         """The next frame, pings and pongs included, or how the connection ended. For one task at a time."""
         while not self._heard:
@@ -190,14 +195,22 @@ class ClientSocket:
                 self._transport.resume_reading()
         return heard
 
-    async def send(self, data: bytes) -> None:
+    async def send(self, data: bytes, *, more: bool = False) -> None:
         """Write one binary message; waits while the client's side takes no more.
+
+        Args:
+            data: the message.
+            more: another one follows at once, or `flush`: they leave together.
 
         Raises:
             ConnectionError: the connection is gone.
         """
         self._sent_bytes += len(data)
-        await self._send_frame(data, BINARY)
+        await self._send_frame(data, BINARY, more=more)
+
+    def flush(self) -> None:
+        """No more messages follow at once."""
+        self._outgoing.flush()
 
     async def ping(self, payload: bytes) -> None:
         """Write a ping.
@@ -283,17 +296,17 @@ class ClientSocket:
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
 
-    async def _send_frame(self, data: bytes, first: int) -> None:
+    async def _send_frame(self, data: bytes, first: int, *, more: bool = False) -> None:
         if self._closing or self._transport.is_closing():
             raise ConnectionResetError("the connection is closing")
-        self._outgoing.add(data, first)
+        self._outgoing.add(data, first, more=more)
         if takes_no_more(self.protocol):
+            self._outgoing.flush()
             await drained(self.protocol)
 
     async def _say_close(self, code: int, text: str) -> None:
         await self._send_frame(close_payload(code, text), CLOSE)
         self._closing = True
-        self._outgoing.flush()
 
     async def _tell_broken(self, broken: Broken) -> Heard:
         """Say why, and stay until the client has heard."""

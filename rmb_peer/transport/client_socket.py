@@ -1,7 +1,7 @@
 """A WebSocket to a relay, as the gateway needs it: no redirects, no compression, no pings of the library's own.
 
 `websockets` makes the connection (addresses, proxies, TLS, handshake and what can go wrong there) and ends it. In
-between, plain frames go past it (`rmb_peer/websocket`): they are most of what is said, and its tasks, locks and queues
+between, plain frames go past it (`rmb_peer/transport/websocket`): they are most of what is said, and its tasks, locks and queues
 cost more than half of what a message does (tests/benchmarks/RESULTS.md, "WebSocket libraries"). What is not plain is
 given to the library as it came: fragments, texts, Close, and every breach of a rule.
 """
@@ -20,8 +20,8 @@ from websockets.typing import Subprotocol
 
 from rmb_peer import __version__
 from rmb_peer.protocol.link.endings import LinkBroken
-from rmb_peer.websocket.outgoing import Outgoing
-from rmb_peer.websocket.splitter import BINARY, PING, PONG, RAW, Splitter
+from rmb_peer.transport.websocket.outgoing import Outgoing
+from rmb_peer.transport.websocket.splitter import BINARY, PING, PONG, RAW, Splitter
 
 DIAL_S_MAX = 10.0
 """Longest wait for a connection. A guess; the relay's own handshake limit is of this order."""
@@ -91,13 +91,22 @@ class ClientSocket(ClientConnection):
                 self.transport.resume_reading()
         return message
 
-    async def send(self, message: Any, text: bool | None = None) -> None:
+    async def send(self, message: Any, text: bool | None = None, *, more: bool = False) -> None:
         """Send bytes as one message; waits while the relay's side takes no more.
+
+        Args:
+            message: bytes.
+            text: has no effect.
+            more: another message follows at once, or `flush`: they leave together.
 
         Raises:
             ConnectionClosed: the connection is gone, or going.
         """
-        await self._send_frame(message, BINARY)
+        await self._send_frame(message, BINARY, more=more)
+
+    def flush(self) -> None:
+        """No more messages follow at once."""
+        self._outgoing.flush()
 
     async def pong(self, data: Any = b"") -> None:
         """See the library."""
@@ -129,12 +138,13 @@ class ClientSocket(ClientConnection):
         reason = str(error).encode()[:CLOSE_REASON_BYTES_MAX].decode(errors="ignore")
         await self.close(CloseCode.PROTOCOL_ERROR, reason)
 
-    async def _send_frame(self, payload: bytes, first: int) -> None:
+    async def _send_frame(self, payload: bytes, first: int, *, more: bool = False) -> None:
         if self.state is not State.OPEN:
             async with self.send_context():  # waits for the end, and says what it was
                 raise AssertionError("a connection that is not open lets nobody write")
-        self._outgoing.add(payload, first)
+        self._outgoing.add(payload, first, more=more)
         if self.paused:
+            self._outgoing.flush()
             try:
                 await self.drain()
             except OSError:

@@ -29,7 +29,9 @@ from websockets.protocol import Protocol as SansIo
 from websockets.server import ServerProtocol
 from websockets.uri import parse_uri
 
+from relay.websocket import ClientSocket
 from rmb_peer.transport.client_socket import dial
+from rmb_peer.transport.websocket.splitter import BINARY
 
 
 class Messages(Protocol):
@@ -164,8 +166,12 @@ async def _aiohttp_echo(request: web.Request) -> web.WebSocketResponse:
 
 
 async def aiohttp_server() -> int:
+    return await _aiohttp_app(_aiohttp_echo)
+
+
+async def _aiohttp_app(handler: Callable[[web.Request], Awaitable[web.StreamResponse]]) -> int:
     app = web.Application()
-    app.router.add_get("/", _aiohttp_echo)
+    app.router.add_get("/", handler)
     runner = web.AppRunner(app, access_log=None)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()
@@ -213,11 +219,23 @@ async def picows_server() -> int:
     return int(server.sockets[0].getsockname()[1])
 
 
-# --- ours: plain frames by `rmb_peer/websocket`, the rest by the library on the other side of it -----------------------
+# --- ours: plain frames by `rmb_peer/transport/websocket`, the rest by `websockets` -----------------------------------------
 
 
 async def our_client(port: int, path: str) -> Messages:
     return await dial(f"ws://127.0.0.1:{port}{path}", (), 2**24)
+
+
+async def _our_echo(request: web.Request) -> web.StreamResponse:
+    socket = await ClientSocket.accept(request, 2**24)
+    with suppress(ConnectionError):
+        while (heard := await socket.receive())[0] == BINARY:
+            await socket.send(heard[1], more=socket.unread > 0)
+    return web.Response()
+
+
+async def our_server() -> int:
+    return await _aiohttp_app(_our_echo)
 
 
 CLIENTS: dict[str, Callable[[int, str], Awaitable[Messages]]] = {
@@ -232,6 +250,7 @@ SERVERS: dict[str, Callable[[], Awaitable[int]]] = {
     "websockets, bare": bare_server,
     "aiohttp": aiohttp_server,
     "picows": picows_server,
+    "ours": our_server,
 }
 
 

@@ -1,14 +1,17 @@
-"""Frames on their way out: what one turn of the event loop has to say leaves in one write.
+"""Frames on their way out: what a task has to say at once leaves in one write.
 
-A write that wakes another process costs more than making the frame. This module refuses to know what is in a frame,
-and whether the line takes it: who writes too much is told by the transport, as ever.
+A write that wakes another process costs more than making the frame, and each is a record of its own with TLS. Who has
+more to say tells so, and the frames wait for the last one. A timer for the end of the turn would gather as much, and
+cost each lone frame one more turn of the event loop: 3 µs of 29 were measured. (uvloop gathers the writes of one turn
+by itself, if there is no TLS.) This module refuses to know what is in a frame, and whether the line takes it: who
+writes too much is told by the transport, as ever.
 """
 
 import asyncio
 import os
 from struct import Struct
 
-from rmb_peer.websocket.splitter import BINARY
+from rmb_peer.transport.websocket.splitter import BINARY
 
 try:
     from websockets.speedups import apply_mask
@@ -49,40 +52,41 @@ def frame_of(first: int, payload: bytes, *, masked: bool) -> bytes:
 class Outgoing:
     """Gathers the frames of one connection."""
 
-    __slots__ = ("_frames", "_loop", "_masked", "_scheduled", "_size_bytes", "_transport")
+    __slots__ = ("_frames", "_masked", "_size_bytes", "_transport")
 
     def __init__(self, transport: asyncio.Transport, *, masked: bool) -> None:
         """Write to this transport; `masked` for a client."""
         self._transport = transport
         self._masked = masked
-        self._loop = asyncio.get_running_loop()
         self._frames: list[bytes] = []
         self._size_bytes = 0
-        self._scheduled = False
 
     @property
     def size_bytes(self) -> int:
         """Bytes that the transport has not been given."""
         return self._size_bytes
 
-    def add(self, payload: bytes, first: int = BINARY) -> None:
-        """Send a frame before the event loop looks at its sockets again."""
+    def add(self, payload: bytes, first: int = BINARY, *, more: bool = False) -> None:
+        """Send a frame, behind those that wait.
+
+        Args:
+            payload: what it holds.
+            first: its first byte, of `splitter`.
+            more: the same task sends another one, or flushes, before it waits for anything.
+        """
         frame = frame_of(first, payload, masked=self._masked)
+        if not more and not self._frames:
+            if not self._transport.is_closing():
+                self._transport.write(frame)
+            return
         self._frames.append(frame)
         self._size_bytes += len(frame)
-        if self._size_bytes >= GATHERED_BYTES_MAX:
+        if not more or self._size_bytes >= GATHERED_BYTES_MAX:
             self.flush()
-        elif not self._scheduled:
-            self._scheduled = True
-            self._loop.call_soon(self._due)
 
     def flush(self) -> None:
-        """Send now what there is."""
+        """Send now what waits."""
         if self._frames:
             frames, self._frames, self._size_bytes = self._frames, [], 0
             if not self._transport.is_closing():
-                self._transport.write(frames[0] if len(frames) == 1 else b"".join(frames))
-
-    def _due(self) -> None:
-        self._scheduled = False
-        self.flush()
+                self._transport.write(b"".join(frames))

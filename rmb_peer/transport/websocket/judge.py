@@ -11,7 +11,7 @@ from websockets.frames import Close, CloseCode, Frame, Opcode
 from websockets.protocol import State
 from websockets.server import ServerProtocol
 
-from rmb_peer.websocket.splitter import BINARY
+from rmb_peer.transport.websocket.splitter import BINARY
 
 TEXT, CLOSE = 0x81, 0x88
 """First bytes of a text and of a Close, as if they had come in one frame."""
