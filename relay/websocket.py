@@ -6,8 +6,8 @@
 - a closing handshake during which the client's last frames are still read, and which an oversized message cannot cut
   short: closing a socket that holds unread bytes would reset it, and the client would never see why.
 
-Plain frames go the short way (`rmb_peer/transport/websocket`), and what one turn of the event loop has to say leaves in one
-write. `websockets` reads the rest. This module refuses to know envelopes and sessions.
+Plain frames go the short way (`rmb_peer/transport/websocket`), and what a task has to say at once leaves in one write.
+`websockets` reads the rest. This module refuses to know envelopes and sessions.
 """
 
 import asyncio

@@ -1,8 +1,8 @@
 """A WebSocket to a relay, as the gateway needs it: no redirects, no compression, no pings of the library's own.
 
 `websockets` makes the connection (addresses, proxies, TLS, handshake and what can go wrong there) and ends it. In
-between, plain frames go past it (`rmb_peer/transport/websocket`): they are most of what is said, and its tasks, locks and queues
-cost more than half of what a message does (tests/benchmarks/RESULTS.md, "WebSocket libraries"). What is not plain is
+between, plain frames go past it (`rmb_peer/transport/websocket`): they are most of what is said, and its tasks, locks
+and queues cost half of what a message does (tests/benchmarks/RESULTS.md, "WebSocket libraries"). What is not plain is
 given to the library as it came: fragments, texts, Close, and every breach of a rule.
 """
 

@@ -19,7 +19,7 @@ import aiohttp
 import picows
 import uvloop
 from aiohttp import web
-from websockets.asyncio.client import connect
+from websockets.asyncio.client import ClientConnection, connect
 from websockets.asyncio.server import ServerConnection, serve
 from websockets.client import ClientProtocol
 from websockets.exceptions import ConnectionClosed
@@ -30,6 +30,7 @@ from websockets.server import ServerProtocol
 from websockets.uri import parse_uri
 
 from relay.websocket import ClientSocket
+from rmb_peer.transport.client_socket import ClientSocket as GatewaySocket
 from rmb_peer.transport.client_socket import dial
 from rmb_peer.transport.websocket.splitter import BINARY
 
@@ -40,10 +41,6 @@ class Messages(Protocol):
     async def send(self, data: bytes) -> None: ...
 
     async def recv(self) -> object: ...
-
-
-async def _one_turn() -> None:
-    await asyncio.sleep(0)
 
 
 # --- websockets, as it is usually used --------------------------------------------------------------------------------
@@ -219,11 +216,23 @@ async def picows_server() -> int:
     return int(server.sockets[0].getsockname()[1])
 
 
-# --- ours: plain frames by `rmb_peer/transport/websocket`, the rest by `websockets` -----------------------------------------
+# --- ours: plain frames by `rmb_peer/transport/websocket`, the rest by `websockets` ----------------------------------
+
+
+class _Ours:
+    def __init__(self, socket: ClientConnection) -> None:
+        self._socket = cast(GatewaySocket, socket)
+
+    async def send(self, data: bytes) -> None:
+        await self._socket.send(data, more=True)
+
+    async def recv(self) -> object:
+        self._socket.flush()
+        return await self._socket.recv()
 
 
 async def our_client(port: int, path: str) -> Messages:
-    return await dial(f"ws://127.0.0.1:{port}{path}", (), 2**24)
+    return _Ours(await dial(f"ws://127.0.0.1:{port}{path}", (), 2**24))
 
 
 async def _our_echo(request: web.Request) -> web.StreamResponse:

@@ -82,7 +82,7 @@ async def main(rounds: int, messages: int) -> None:
                     times = max(1, messages // burst // (8 if size_bytes > 10_000 else 1))
                     run = partial(measure, process, at, size_bytes, burst, times)
                     cases[side, library, size_bytes, burst] = Case(f"{side} {library} {size_bytes} x {burst}", run)
-        await interleave([*cases.values()], rounds, lambda name: print(name, file=sys.stderr))
+        await interleave([*cases.values()], rounds, lambda name: None)
     answering.close()
     print(
         "| µs of processor time per message sent and received |"
