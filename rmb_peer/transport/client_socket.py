@@ -63,6 +63,7 @@ class ClientSocket(ClientConnection):
         self._unread_bytes = 0
         self._held_up = False
         self._reader: asyncio.Future[None] | None = None
+        self._cut: asyncio.TimerHandle | None = None
 
     # --- for whoever speaks -------------------------------------------------------------------------------------------
 
@@ -161,6 +162,8 @@ class ClientSocket(ClientConnection):
     def connection_lost(self, exc: Exception | None) -> None:
         """See asyncio."""
         super().connection_lost(exc)
+        if self._cut is not None:
+            self._cut.cancel()
         self._wake_reader()
 
     def data_received(self, data: bytes) -> None:
@@ -239,7 +242,7 @@ class ClientSocket(ClientConnection):
         except UnicodeDecodeError as error:  # RFC 6455, 8.1
             self.protocol.fail(CloseCode.INVALID_DATA, f"{error.reason} at position {error.start}")
             self.send_data()
-            self._splitter.pass_all_on()
+            self._ends()
 
     def _pinged(self, payload: bytes) -> None:
         self.on_ping(self._messages, payload)
@@ -249,7 +252,13 @@ class ClientSocket(ClientConnection):
     def _pass_on(self, data: bytes) -> None:
         super().data_received(data)
         if self.protocol.close_rcvd is not None or self.protocol.parser_exc is not None:
-            self._splitter.pass_all_on()
+            self._ends()
+
+    def _ends(self) -> None:
+        """Both have said Close, or we have, because of a breach: the relay is to cut the line, soon (RFC 6455, 7.1.1)."""
+        self._splitter.pass_all_on()
+        if self._cut is None:
+            self._cut = self.loop.call_later(CLOSE_S_MAX, self.transport.abort)
 
     def _wake_reader(self) -> None:
         if self._reader is not None and not self._reader.done():

@@ -1,6 +1,7 @@
 """Plain frames are found however the bytes are cut; the rest is passed on as it came; noise and lies cost nothing."""
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
@@ -64,7 +65,7 @@ def streams(draw: st.DrawFn, masked: bool) -> Stream:
 def cut(data: bytes, draw: st.DataObject) -> list[bytes]:
     """Pieces as a transport may hand them over; never an empty one."""
     at = sorted({0, len(data), *draw.draw(st.lists(st.integers(0, len(data)), max_size=12))})
-    return [data[begin:end] for begin, end in zip(at, at[1:], strict=False)]
+    return [data[begin:end] for begin, end in pairwise(at)]
 
 
 @pytest.mark.parametrize("masked", [False, True])
