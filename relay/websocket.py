@@ -14,6 +14,7 @@ import asyncio
 import base64
 import binascii
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 
 from aiohttp import WSCloseCode, hdrs, web
 from multidict import CIMultiDictProxy
@@ -351,7 +352,8 @@ class _Sink(asyncio.Protocol):
         transport.set_protocol(self)
         transport.resume_reading()
         if transport.can_write_eof():  # not with TLS
-            transport.write_eof()  # many clients wait for our end before they close theirs
+            with suppress(OSError):  # it is gone already, and we shall hear of it
+                transport.write_eof()  # many clients wait for our end before they close theirs
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._predecessor.connection_lost(exc)  # aiohttp keeps a list of its connections

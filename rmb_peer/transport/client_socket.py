@@ -255,7 +255,7 @@ class ClientSocket(ClientConnection):
             self._ends()
 
     def _ends(self) -> None:
-        """Both have said Close, or we have, because of a breach: the relay is to cut the line, soon (RFC 6455, 7.1.1)."""
+        """Both have said Close, or we have, because of a breach: the relay cuts the line soon (RFC 6455, 7.1.1)."""
         self._splitter.pass_all_on()
         if self._cut is None:
             self._cut = self.loop.call_later(CLOSE_S_MAX, self.transport.abort)
