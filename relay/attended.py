@@ -12,15 +12,17 @@ from itertools import count
 from math import ceil
 from typing import Generic, TypeVar
 
-from aiohttp import WSMessage, WSMsgType
 from aiohttp.web import RequestHandler
 
 from relay.bell import Bell
-from relay.ends import CLIENT_CLOSED, LOST, SHUTDOWN, SILENT, STUCK, TEXT, End, how_it_ended
+from relay.ends import CLIENT_CLOSED, LOST, SHUTDOWN, SILENT, STUCK, End, how_it_ended
+from relay.ends import TEXT as TEXT_END
 from relay.tasks import end as end_tasks
-from relay.websocket import ClientSocket
+from relay.websocket import ClientSocket, Heard
 from rmb_peer.protocol.heartbeat import Heartbeat, LinkDead, Rhythm
 from rmb_peer.transport.tcp import arriving_at
+from rmb_peer.transport.websocket.judge import TEXT
+from rmb_peer.transport.websocket.splitter import BINARY, PING, PONG
 
 TURN_FRAMES = 64
 """Frames of one client that are handled before others get their turn; a guess: a few milliseconds."""
@@ -154,9 +156,9 @@ class Attended(ABC, Generic[Entry]):
             self._ended.set_result(end)
 
     async def _say_goodbye(self, end: End) -> None:
-        async def on_frame(message: WSMessage) -> None:
-            if end.listen and message.type is WSMsgType.BINARY:
-                await self._late_frame(message.data)
+        async def on_frame(heard: Heard) -> None:
+            if end.listen and heard[0] == BINARY:
+                await self._late_frame(heard[1])
 
         if end is CLIENT_CLOSED:
             await self._socket.answer_close()
@@ -175,21 +177,21 @@ class Attended(ABC, Generic[Entry]):
                 await asyncio.sleep(0)
             if not self._roomy:
                 await self._room()
-            message = await receive()
+            first, data = await receive()
             heard(now())
-            if message.type is WSMsgType.BINARY:
-                if (end := self._frame(message.data)) is not None:
+            if first == BINARY:
+                if (end := self._frame(data)) is not None:
                     self._end(end)
                     return
-            elif message.type is WSMsgType.PING:
-                await self._answer_ping(message.data)
-            elif message.type is WSMsgType.PONG:
-                self._on_pong(message.data)
-            elif message.type is WSMsgType.TEXT:
-                self._end(TEXT)
+            elif first == PING:
+                await self._answer_ping(data)
+            elif first == PONG:
+                self._on_pong(data)
+            elif first == TEXT:
+                self._end(TEXT_END)
                 return
             else:
-                self._end(how_it_ended(message))
+                self._end(how_it_ended(first, data))
                 return
 
     async def _answer_ping(self, payload: bytes) -> None:
