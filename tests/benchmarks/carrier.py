@@ -3,8 +3,9 @@
     python -m tests.benchmarks.carrier RELAY_URL PROTOCOL
 
 Each line of standard input is a JSON object with `envelopes`, `envelope_bytes` and `online`. It is answered with
-one when all have arrived, or are stored if the receiver is not online. The relay looks neither at signatures nor at
-uids, so one envelope is sent again and again. "echo" as PROTOCOL takes RELAY_URL for a plain echo.
+one when all have arrived, or are stored if the receiver is not online. With `collect` alone, so many that are stored
+are fetched. The relay looks neither at signatures nor at uids, so one envelope is sent again and again. "echo" as
+PROTOCOL takes RELAY_URL for a plain echo.
 """
 
 import asyncio
@@ -53,6 +54,9 @@ class Rmb1:
         for _ in range(count):
             assert (await self._socket.receive()).type is WSMsgType.BINARY
 
+    async def close(self) -> None:
+        await self._socket.close()
+
     async def stored(self, source: int) -> None:
         """Wait until everything sent is in its mailbox: an envelope ping comes back after that (spec rmb 6.5)."""
         ping = Envelope(uid="ping", timestamp=int(time.time()), expiration=60)
@@ -78,6 +82,9 @@ class Rmb2:
                 left -= 1
             await self._flush()
             unended -= await self._receive()
+
+    async def close(self) -> None:
+        await self._socket.close()
 
     async def stored(self, source: int) -> None:
         """Nothing to do: `send` has waited for the endings."""
@@ -133,6 +140,12 @@ class Carrier:
         await self._sender.send(data, envelopes)
         await self._sender.stored(self._source)
 
+    async def collect(self, envelopes: int) -> None:
+        """Connect as the twin that is away, take so many, and go."""
+        receiver = await self._connect(self._absent)
+        await receiver.take(envelopes)
+        await receiver.close()
+
 
 class Echo:
     """Messages to a plain echo and back."""
@@ -160,12 +173,15 @@ async def serve(url: str, protocol: str) -> None:
     """Do as told until standard input ends."""
     loop = asyncio.get_running_loop()
     async with ClientSession() as session:
-        carrier = Echo(session, url) if protocol == "echo" else Carrier(session, url, protocol)
+        carrier: Echo | Carrier = Echo(session, url) if protocol == "echo" else Carrier(session, url, protocol)
         await carrier.open()
         while line := await loop.run_in_executor(None, sys.stdin.readline):
             told: dict[str, Any] = json.loads(line)
             begin_s = time.perf_counter()
-            await carrier.run(**told)
+            if isinstance(carrier, Carrier) and "collect" in told:
+                await carrier.collect(told["collect"])
+            else:
+                await carrier.run(**told)
             print(json.dumps({"took_s": time.perf_counter() - begin_s}), flush=True)
 
 
