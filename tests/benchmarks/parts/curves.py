@@ -8,7 +8,7 @@ from pathlib import Path
 from tests.benchmarks.end_to_end import Load, route
 from tests.benchmarks.floor_run import floors
 from tests.benchmarks.parts.part import NETWORK_S, Part
-from tests.benchmarks.parts.relay import ENVELOPE_BYTES, ENVELOPES
+from tests.benchmarks.parts.relay import ENVELOPE_BYTES, ENVELOPES, WARM_ENVELOPES
 from tests.benchmarks.parts.requests import WARM_S, bytes_text, request_case, run_s
 from tests.benchmarks.parts.sessions import BUSY, SIGNINS_PER_S
 from tests.benchmarks.relay_alone import Subject, carried, lone_relay
@@ -39,6 +39,7 @@ async def _sessions(stack: AsyncExitStack, folder: Path, settings: Settings) -> 
         place = await stack.enter_async_context(crowd(folder / f"sessions-{count}", BUSY, count))
         await place.grow(count)
         subject = await stack.enter_async_context(carried(place.relay, BUSY))
+        await subject.run(WARM_ENVELOPES, ENVELOPE_BYTES)
         envelopes = int(ENVELOPES[BUSY] * settings.scale)
         cases.append(Case("curve: sessions", f"{count:,} sessions", partial(_online, subject, count, envelopes)))
     return cases

@@ -13,6 +13,9 @@ ENVELOPE_BYTES = 512
 ENVELOPES = {"echo": 60_000, "rmb.1": 10_000, "rmb.2": 60_000}
 """Of one run: about two seconds each."""
 
+WARM_ENVELOPES = 1000
+"""Before the first figure: sessions come alive, twins are looked up, code is warm."""
+
 START_S, RUN_S = 3.0, 2.0
 
 
@@ -20,9 +23,12 @@ async def start(stack: AsyncExitStack, folder: Path, settings: Settings) -> Sequ
     """One relay, one client process per protocol; and the echo with its client."""
     relay = await stack.enter_async_context(lone_relay(folder / "relay", "--retain-count", "1000000"))
     count = int(ENVELOPES["echo"] * settings.scale)
-    cases = [carried_case("echo", await stack.enter_async_context(echoed()), count)]
+    plain = await stack.enter_async_context(echoed())
+    await plain.run(WARM_ENVELOPES, ENVELOPE_BYTES)
+    cases = [carried_case("echo", plain, count)]
     for protocol in settings.protocols:
         subject = await stack.enter_async_context(carried(relay, protocol))
+        await subject.run(WARM_ENVELOPES, ENVELOPE_BYTES)
         count, stored = int(ENVELOPES[protocol] * settings.scale), int(MAILBOX_RUN * settings.scale)
         cases.append(carried_case(f"{protocol} online", subject, count))
         cases.append(carried_case(f"{protocol} offline", subject, stored, online=False))

@@ -6,7 +6,7 @@ from functools import partial
 from pathlib import Path
 
 from tests.benchmarks.parts.part import Part
-from tests.benchmarks.parts.relay import ENVELOPES, carried_case
+from tests.benchmarks.parts.relay import ENVELOPE_BYTES, ENVELOPES, WARM_ENVELOPES, carried_case
 from tests.benchmarks.relay_alone import carried
 from tests.benchmarks.rounds import Case, Figures
 from tests.benchmarks.sessions import KIB, SETTLE_S, WATCH_S, Crowd, crowd
@@ -37,6 +37,7 @@ async def start(stack: AsyncExitStack, folder: Path, settings: Settings) -> Sequ
             await small.grow(few)
             for there, count in ((small, few), (place, max(counts))):
                 subject = await stack.enter_async_context(carried(there.relay, BUSY))
+                await subject.run(WARM_ENVELOPES, ENVELOPE_BYTES)
                 envelopes = int(ENVELOPES[BUSY] * settings.scale)
                 cases.append(carried_case(f"beside {count:,} sessions", subject, envelopes, group="throughput"))
     return cases
