@@ -22,7 +22,7 @@ COMMAND = "bench.echo"
 ROLES = ("gateways", "relay", "valkeys")
 """Whose processor time counts. The programs at both ends are what the user brings."""
 
-RATE = str(10**9)
+RATE = str(10**8)
 """Messages per minute from another relay: what is measured is no stranger."""
 
 
