@@ -14,7 +14,7 @@ Point = tuple[float, float]
 WIDTH, HEIGHT = 560, 380
 """Of one chart."""
 
-LEFT, RIGHT, TOP, BOTTOM = 64, 16, 72, 56
+LEFT, RIGHT, TOP, BOTTOM = 64, 32, 64, 56
 """Room around the plane with the lines."""
 
 TITLE_HEIGHT = 44
