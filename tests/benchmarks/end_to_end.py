@@ -107,15 +107,21 @@ class Route:
             total += (await place.redis.info("stats"))["total_commands_processed"]
         return float(total)
 
+    async def links(self) -> float:
+        """Links between the relays that stand."""
+        return sum([metric(text, "relay_links_of_relays") for text in await self._metrics()])
+
     async def _frames(self) -> float:
-        total = 0.0
+        names = [f'relay_link_frames_total{{direction="{direction}"}}' for direction in ("in", "out")]
+        return sum([metric(text, name) for text in await self._metrics() for name in names])
+
+    async def _metrics(self) -> list[str]:
+        texts = []
         async with aiohttp.ClientSession() as session:
             for relay in self._relays:
                 async with session.get(f"{relay.url.replace('ws://', 'http://')}/metrics") as answer:
-                    text = await answer.text()
-                for direction in ("in", "out"):
-                    total += metric(text, f'relay_link_frames_total{{direction="{direction}"}}')
-        return total
+                    texts.append(await answer.text())
+        return texts
 
 
 @asynccontextmanager

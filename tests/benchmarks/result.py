@@ -21,11 +21,11 @@ class Entry:
     group: str
     name: str
     figures: Mapping[str, float]
-    seen: Sequence[Mapping[str, float]] = ()
+    seen: Sequence[Mapping[str, float]] = field(default_factory=list)
 
     @classmethod
     def of(cls, part: str, case: Case) -> Self:
-        return cls(part, case.group, case.name, case.figures(), tuple(case.seen))
+        return cls(part, case.group, case.name, case.figures(), list(case.seen))
 
 
 @dataclass

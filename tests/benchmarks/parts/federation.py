@@ -6,6 +6,7 @@ from pathlib import Path
 
 from tests.benchmarks.end_to_end import Load, federated_route, route
 from tests.benchmarks.floor_run import floors
+from tests.benchmarks.helper import BenchmarkFailed
 from tests.benchmarks.parts.part import NETWORK_S, Part
 from tests.benchmarks.parts.requests import WARM_S, request_case, run_s
 from tests.benchmarks.rounds import Case
@@ -22,6 +23,8 @@ async def start(stack: AsyncExitStack, folder: Path, settings: Settings) -> Sequ
     two = await stack.enter_async_context(federated_route(folder / "two", key, protocol))
     for way in (one, two):
         await way.run(Load(max(settings.in_flight), PAYLOAD_BYTES), min(WARM_S, settings.seconds))
+    if not await two.links():
+        raise BenchmarkFailed("the relays have no link: what is measured would be single posts")
     return [
         request_case(
             "federation",
