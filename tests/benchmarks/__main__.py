@@ -93,9 +93,9 @@ def _parser() -> argparse.ArgumentParser:
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--quick", action="store_true", help="one short round of everything but failover")
+    parser.add_argument("--quick", action="store_true", help="one short round, sr25519 and rmb.2, without failover")
     parser.add_argument("--parts", nargs="+", choices=tuple(PARTS), metavar="PART", help="(default: all)")
-    parser.add_argument("--keys", nargs="+", choices=get_args(KeyType), help="types of keys (default: both)")
+    parser.add_argument("--keys", nargs="+", choices=get_args(KeyType), help="(default: both)")
     parser.add_argument("--protocols", nargs="+", choices=FULL.protocols, help="(default: both)")
     parser.add_argument("--in-flight", nargs="+", type=_positive, metavar="N", help="(default: 1 16 256)")
     parser.add_argument(

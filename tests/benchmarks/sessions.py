@@ -32,9 +32,6 @@ WARM_UP = 100
 SETTLE_S = 3.0
 """Between the last handshake and the figure: what a handshake needed is released by then."""
 
-WATCH_S = 5.0
-"""How long idle sessions are watched for the processor time they take."""
-
 CLOSE_S_MAX = 120.0
 SPARE_FILES = 200
 KIB = 1024
@@ -134,20 +131,20 @@ class Crowd:
             self._clients.append(more)
             self.count = count
 
-    async def idle(self, count: int) -> Idle:
-        """Have so many, and watch them. `warm_up` was before."""
+    async def idle(self, count: int, watch_s: float) -> Idle:
+        """Have so many, and watch them for so long. `warm_up` was before."""
         begin_s, before = time.monotonic(), self.count
         await self.grow(count)
         came_s = time.monotonic() - begin_s
         await asyncio.sleep(SETTLE_S)
         used_s = cpu_s(self.relay.pid)
-        await asyncio.sleep(WATCH_S)
+        await asyncio.sleep(watch_s)
         used_s = cpu_s(self.relay.pid) - used_s
         now_bytes, seen = resident_bytes(self.relay.pid), await self._sessions()
         if seen < count:
             raise BenchmarkFailed(f"{count - seen} of {count} idle sessions were lost")
         return Idle(
-            seen, (now_bytes - self._empty_bytes) / seen, now_bytes, (count - before) / came_s, used_s / WATCH_S
+            seen, (now_bytes - self._empty_bytes) / seen, now_bytes, (count - before) / came_s, used_s / watch_s
         )
 
     async def leave(self) -> None:

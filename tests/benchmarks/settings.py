@@ -22,6 +22,7 @@ class Settings:
         seconds: of each run of requests.
         scale: share of the envelopes that go through a relay by itself.
         idle_counts: sessions whose memory is looked at.
+        watch_s: how long they are watched for the processor time that they take.
         crowd_counts: sessions beside which the throughput is measured: few, many.
         curve_sessions, curve_mailbox, curve_queued, curve_payload_bytes: where the points of the curves are.
         failover_requests: for each kind of failure.
@@ -36,6 +37,7 @@ class Settings:
     seconds: float = 3.0
     scale: float = 1.0
     idle_counts: Sequence[int] = (1000, 10_000)
+    watch_s: float = 5.0
     crowd_counts: tuple[int, int] = (100, 10_000)
     curve_sessions: Sequence[int] = (10, 100, 1000, 10_000)
     curve_mailbox: Sequence[int] = (10, 100, 1000, 10_000, 100_000)
@@ -53,13 +55,15 @@ class Settings:
 FULL = Settings()
 QUICK = Settings(
     keys=("sr25519",),
+    protocols=("rmb.2",),
     payload_bytes=(100,),
     rounds=1,
     seconds=0.5,
     scale=0.1,
     idle_counts=(500,),
+    watch_s=1.0,
     crowd_counts=(100, 500),
-    curve_sessions=(10, 100, 500),
+    curve_sessions=(10, 500),
     curve_mailbox=(10, 100, 1000),
     curve_queued=(1, 16, 256),
     curve_payload_bytes=(100, 8 * KIB, 64 * KIB),

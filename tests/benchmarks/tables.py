@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from tests.benchmarks.hops import REQUEST_HOPS
 from tests.benchmarks.result import Result
 
 
@@ -60,6 +61,12 @@ SHAPES = {
         "requests",
         (*REQUESTS, *COUNTS),
         f"{PROCESSOR} Commands to the gateways' Valkeys, and frames of rmb.2 at the relay, are per request.",
+    ),
+    "hops": Shape(
+        "Steps from process to process",
+        "300 bytes by TCP",
+        (("µs", "hop_us"), (f"{REQUEST_HOPS} of them, ms", "request_ms")),
+        f"A request and its answer take {REQUEST_HOPS}, whatever is done at each: the machine's floor for a lone one.",
     ),
     "envelopes": Shape(
         "The relay by itself",

@@ -49,6 +49,13 @@ def test_a_lone_request_may_take_a_millisecond_more_than_the_floor(p50_ms: float
     assert [one[1] for one in judged(request("ed25519 rmb.2, 1 in flight, 100 B", 1, p50_ms=p50_ms))] == [met]
 
 
+def test_the_machine_is_shown_beside_a_lone_request() -> None:
+    """What the steps between processes take by themselves is said with the verdict."""
+    hops = [Entry("end-to-end", "hops", str(ms), {"hop_us": 1, "request_ms": ms}) for ms in (0.5, 0.75)]
+    [(measured, _)] = judged(request("ed25519 rmb.2, 1 in flight, 100 B", 1), *hops)
+    assert measured == "1.20 ms; the floor is 0.30 ms, the steps from process to process alone 0.50 to 0.75 ms"
+
+
 @pytest.mark.parametrize(
     ("protocol", "echo", "mine", "met"),
     [

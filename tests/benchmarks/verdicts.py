@@ -57,12 +57,14 @@ def _processor(result: Result) -> Iterator[Verdict]:
 
 
 def _lone(result: Result) -> Iterator[Verdict]:
+    hops = [number(entry.figures["request_ms"]) for entry in result.group("hops")]
+    beside = f", the steps from process to process alone {' to '.join(hops)} ms" if hops else ""
     for route, entries in _routes(result, LONE):
         entry = min(entries, key=lambda entry: entry.figures["payload_bytes"])
         floor_ms, p50_ms = entry.figures["floor_us"] / 1000, entry.figures["p50_ms"]
         yield Verdict(
             f"{route}: p50 of a lone request at most floor + {LONE_MORE_MS_MAX:g} ms",
-            f"{number(p50_ms)} ms; the floor is {number(floor_ms)} ms",
+            f"{number(p50_ms)} ms; the floor is {number(floor_ms)} ms{beside}",
             p50_ms <= floor_ms + LONE_MORE_MS_MAX,
         )
 

@@ -9,7 +9,7 @@ from tests.benchmarks.parts.part import Part
 from tests.benchmarks.parts.relay import ENVELOPE_BYTES, ENVELOPES, WARM_ENVELOPES, carried_case
 from tests.benchmarks.relay_alone import carried
 from tests.benchmarks.rounds import Case, Figures
-from tests.benchmarks.sessions import KIB, SETTLE_S, WATCH_S, Crowd, crowd
+from tests.benchmarks.sessions import KIB, SETTLE_S, Crowd, crowd
 from tests.benchmarks.settings import Settings
 
 BUSY = "rmb.2"
@@ -30,7 +30,7 @@ async def start(stack: AsyncExitStack, folder: Path, settings: Settings) -> Sequ
         await place.warm_up()
         for count in counts:
             leaves = count == counts[-1] and not stays
-            run = partial(_idle, place, count, leaves)
+            run = partial(_idle, place, count, settings.watch_s, leaves)
             cases.append(Case("idle sessions", f"{protocol}, {count:,} sessions", run, once=True))
         if stays:
             small = await stack.enter_async_context(crowd(folder / "few", protocol, few))
@@ -43,8 +43,8 @@ async def start(stack: AsyncExitStack, folder: Path, settings: Settings) -> Sequ
     return cases
 
 
-async def _idle(place: Crowd, count: int, leaves: bool) -> Figures:
-    seen = await place.idle(count)
+async def _idle(place: Crowd, count: int, watch_s: float, leaves: bool) -> Figures:
+    seen = await place.idle(count, watch_s)
     if leaves:
         await place.leave()
     return {
@@ -59,7 +59,7 @@ async def _idle(place: Crowd, count: int, leaves: bool) -> Figures:
 def estimate_s(settings: Settings) -> float:
     """Signing in and out, watching, and the runs."""
     signing = 1.5 * (max(*settings.idle_counts, settings.crowd_counts[1]) / SIGNINS_PER_S)
-    watching = len(settings.idle_counts) * (SETTLE_S + WATCH_S)
+    watching = len(settings.idle_counts) * (SETTLE_S + settings.watch_s)
     runs = settings.rounds * 2 * RUN_S * settings.scale
     return len(settings.protocols) * (START_S + SETTLE_S + signing + watching) + runs
 
