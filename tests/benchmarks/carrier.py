@@ -12,6 +12,8 @@ import asyncio
 import json
 import sys
 import time
+from collections.abc import Coroutine
+from contextlib import suppress
 from typing import Any
 
 from aiohttp import ClientSession, ClientWebSocketResponse, WSMsgType
@@ -44,6 +46,11 @@ class Rmb1:
     def __init__(self, socket: ClientWebSocketResponse) -> None:
         self._socket = socket
 
+    async def idle(self) -> None:
+        """Read until cancelled: who reads nothing answers no ping, and is dropped after a minute."""
+        message = await self._socket.receive()
+        raise AssertionError(f"unexpected: {message}")
+
     async def send(self, data: bytes, count: int) -> None:
         for number in range(count):
             await self._socket.send_bytes(data)
@@ -72,6 +79,11 @@ class Rmb2:
     def __init__(self, socket: ClientWebSocketResponse) -> None:
         self._socket = socket
         self._link: Link[None] = Link(WINDOW)
+
+    async def idle(self) -> None:
+        """Read until cancelled: who reads nothing answers no ping, and is dropped after a minute."""
+        while True:
+            await self._receive()
 
     async def send(self, data: bytes, count: int) -> None:
         await self._flush()
@@ -132,6 +144,10 @@ class Carrier:
         )
         return Rmb2(socket) if acknowledged else Rmb1(socket)
 
+    async def idle(self) -> None:
+        """Stay connected until cancelled."""
+        await asyncio.gather(self._sender.idle(), self._receiver.idle())
+
     async def run(self, envelopes: int, envelope_bytes: int, online: bool) -> None:
         data = envelope_of(envelope_bytes, self._source, self._online if online else self._absent)
         if online:
@@ -157,6 +173,9 @@ class Echo:
     async def open(self) -> None:
         self._socket = await self._session.ws_connect(self._url, max_msg_size=0)
 
+    async def idle(self) -> None:
+        """Nothing to do: the echo sends no pings."""
+
     async def run(self, envelopes: int, envelope_bytes: int, online: bool) -> None:
         data = bytes(envelope_bytes)
         sent = min(ECHOES_IN_FLIGHT, envelopes)
@@ -171,11 +190,10 @@ class Echo:
 
 async def serve(url: str, protocol: str) -> None:
     """Do as told until standard input ends."""
-    loop = asyncio.get_running_loop()
     async with ClientSession() as session:
         carrier: Echo | Carrier = Echo(session, url) if protocol == "echo" else Carrier(session, url, protocol)
         await carrier.open()
-        while line := await loop.run_in_executor(None, sys.stdin.readline):
+        while line := await _line_while(carrier.idle()):
             told: dict[str, Any] = json.loads(line)
             begin_s = time.perf_counter()
             if isinstance(carrier, Carrier) and "collect" in told:
@@ -183,6 +201,20 @@ async def serve(url: str, protocol: str) -> None:
             else:
                 await carrier.run(**told)
             print(json.dumps({"took_s": time.perf_counter() - begin_s}), flush=True)
+
+
+async def _line_while(idle: Coroutine[Any, Any, object]) -> str:
+    """The next line of standard input; meanwhile something else is done, and its failure is ours."""
+    reading = asyncio.get_running_loop().run_in_executor(None, sys.stdin.readline)
+    doing = asyncio.create_task(idle)
+    await asyncio.wait((reading, doing), return_when=asyncio.FIRST_COMPLETED)
+    if doing.done():
+        await doing
+    line = await reading
+    doing.cancel()
+    with suppress(asyncio.CancelledError):
+        await doing
+    return line
 
 
 if __name__ == "__main__":
