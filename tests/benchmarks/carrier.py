@@ -210,7 +210,7 @@ async def _line_while(idle: Coroutine[Any, Any, object]) -> str:
     await asyncio.wait((reading, doing), return_when=asyncio.FIRST_COMPLETED)
     if doing.done():
         await doing
-    line = await reading
+    line: str = await reading
     doing.cancel()
     with suppress(asyncio.CancelledError):
         await doing
