@@ -25,7 +25,7 @@ from tests.benchmarks.progress import Told, progress
 from tests.benchmarks.result import Entry, Result, compared
 from tests.benchmarks.rounds import interleave, runs
 from tests.benchmarks.settings import FULL, QUICK, Settings
-from tests.benchmarks.tables import Table, heading, tables
+from tests.benchmarks.tables import Table, duration, heading, tables
 from tests.benchmarks.verdicts import verdict_table, verdicts
 
 EXAMPLES = """examples:
@@ -66,7 +66,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parts = [name for name in PARTS if name in names]
     estimate_s = sum(PARTS[name].estimate_s(settings) for name in parts)
-    print(f"{', '.join(parts)}: about {_duration(estimate_s)} on a quiet machine", file=sys.stderr, flush=True)
+    print(f"{', '.join(parts)}: about {duration(estimate_s)} on a quiet machine", file=sys.stderr, flush=True)
     try:
         asyncio.run(_measure(parts, settings, result, flags.out))
     except asyncio.CancelledError:
@@ -192,10 +192,6 @@ def _show(table: Table, numbers: bool = True) -> None:
     print_table(table.heads, table.rows, set(range(1, len(table.heads))) if numbers else ())
     if table.note:
         print(f"\n{table.note}")
-
-
-def _duration(seconds: float) -> str:
-    return f"{seconds:.0f} s" if seconds < 100 else f"{seconds / 60:.0f} minutes"
 
 
 if __name__ == "__main__":

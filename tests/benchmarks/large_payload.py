@@ -205,6 +205,7 @@ async def _program(what: str, port: int | None, *words: str) -> AsyncIterator[as
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
         limit=2**24,
+        process_group=0,  # Ctrl-C is not for it
     )
     try:
         yield process

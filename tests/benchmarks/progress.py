@@ -6,6 +6,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Protocol
 
+REFRESH_PER_S = 2
+"""Of the bar: drawing it takes processor time from what is measured."""
+
 
 class Told(Protocol):
     """Hears how far the work is."""
@@ -52,7 +55,7 @@ def progress() -> Iterator[Told]:
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=Console(stderr=True)) as bars:
+    with Progress(*columns, console=Console(stderr=True), refresh_per_second=REFRESH_PER_S) as bars:
 
         class Bars:
             """One bar for each part."""

@@ -162,6 +162,11 @@ def number(value: float) -> str:
     return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.1f}" if abs(value) >= 10 else f"{value:.2f}"
 
 
+def duration(seconds: float) -> str:
+    """A time for people."""
+    return f"{seconds:.0f} s" if seconds < 100 else f"{seconds / 60:.0f} minutes"
+
+
 def heading(result: Result) -> str:
     """Machine, command and date, in a paragraph."""
     about = result.machine
@@ -170,5 +175,5 @@ def heading(result: Result) -> str:
     return (
         f"{result.began}; {about['processor']}, {about['cores']} cores, {about['system']}, Python {about['python']}; "
         f"{versions}. Medians of {result.rounds} rounds that took turns, {result.seconds:g} s for each run of "
-        f"requests; {result.took_s / 60:.0f} minutes in all; load {result.load_before:.2f} before."
+        f"requests; {duration(result.took_s)} in all; load {result.load_before:.2f} before."
     )
