@@ -169,11 +169,15 @@ async def _measure(parts: Sequence[str], settings: Settings, result: Result, out
 
 
 async def _part(name: str, folder: Path, settings: Settings, told: Told) -> list[Entry]:
-    async with AsyncExitStack() as stack:
-        cases = await PARTS[name].start(stack, folder, settings)
-        told.steps(runs(cases, settings.rounds))
-        await interleave(cases, settings.rounds, told.step)
-    return [Entry.of(name, case) for case in cases]
+    folder.mkdir()
+    entries: list[Entry] = []
+    for start in PARTS[name].stages:
+        async with AsyncExitStack() as stack:
+            cases = await start(stack, folder, settings)
+            told.steps(runs(cases, settings.rounds))
+            await interleave(cases, settings.rounds, told.step)
+        entries += [Entry.of(name, case) for case in cases]
+    return entries
 
 
 def _tell(result: Result) -> None:

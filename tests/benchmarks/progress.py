@@ -17,7 +17,7 @@ class Told(Protocol):
         """A part begins; what it needs is started."""
 
     def steps(self, count: int) -> None:
-        """It consists of so many runs."""
+        """It consists of so many runs, or of so many more."""
 
     def step(self, name: str) -> None:
         """A run begins."""
@@ -31,11 +31,11 @@ class Lines:
         self._name, self._count, self._at = "", 0, 0
 
     def part(self, name: str) -> None:
-        self._name, self._at = name, 0
+        self._name, self._at, self._count = name, 0, 0
         self._say(f"{name}: starting")
 
     def steps(self, count: int) -> None:
-        self._count = count
+        self._count += count
 
     def step(self, name: str) -> None:
         self._at += 1
@@ -61,15 +61,16 @@ def progress() -> Iterator[Told]:
             """One bar for each part."""
 
             def __init__(self) -> None:
-                self._name, self._task, self._done = "", TaskID(0), 0
+                self._name, self._task, self._done, self._count = "", TaskID(0), 0, 0
 
             def part(self, name: str) -> None:
                 self.close()
-                self._name, self._done = name, 0
+                self._name, self._done, self._count = name, 0, 0
                 self._task = bars.add_task(f"{name}: starting", total=None)
 
             def steps(self, count: int) -> None:
-                bars.update(self._task, total=count, completed=0)
+                self._count += count
+                bars.update(self._task, total=self._count)
 
             def step(self, name: str) -> None:
                 bars.update(self._task, completed=self._done, description=f"{self._name}: {name}")

@@ -57,4 +57,4 @@ def estimate_s(settings: Settings) -> float:
     return routes * (NETWORK_S + settings.rounds * len(settings.loads) * run_s(settings.seconds))
 
 
-PART = Part("end-to-end", "requests from a client to a service and back, through real processes", start, estimate_s)
+PART = Part("end-to-end", "requests from a client to a service and back, through real processes", [start], estimate_s)

@@ -15,7 +15,6 @@ RECOVERY_S = 4.0
 
 async def start(stack: AsyncExitStack, folder: Path, settings: Settings) -> Sequence[Case]:
     """Two relays, of which now one and now the other fails."""
-    folder.mkdir(parents=True)
     both = await stack.enter_async_context(pair(folder))
     return [Case("failover", kind, partial(_fail, both, kind, settings.failover_requests)) for kind in KINDS]
 
@@ -30,4 +29,4 @@ def estimate_s(settings: Settings) -> float:
     return 1.5 * NETWORK_S + settings.rounds * len(KINDS) * (settings.failover_requests * 1.5 * PACE_S + RECOVERY_S)
 
 
-PART = Part("failover", "how long answers stop when a relay fails", start, estimate_s)
+PART = Part("failover", "how long answers stop when a relay fails", [start], estimate_s)

@@ -45,4 +45,4 @@ def estimate_s(settings: Settings) -> float:
     return 2.5 * NETWORK_S + settings.rounds * 2 * len(settings.in_flight) * run_s(settings.seconds)
 
 
-PART = Part("federation", "requests that cross two relays, beside one", start, estimate_s)
+PART = Part("federation", "requests that cross two relays, beside one", [start], estimate_s)

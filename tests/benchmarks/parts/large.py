@@ -51,4 +51,4 @@ def estimate_s(settings: Settings) -> float:
     )
 
 
-PART = Part("large", "small messages while a payload of 16 MiB crosses", start, estimate_s)
+PART = Part("large", "small messages while a payload of 16 MiB crosses", [start], estimate_s)

@@ -21,11 +21,12 @@ class Part:
     Attributes:
         name: by which it is chosen.
         about: a line for the help.
-        start: starts processes, which end with the stack, in an empty folder; the cases, in the order of a round.
+        stages: each starts processes, which end with the stack, in a folder that is there, and says what the cases are,
+            in the order of a round. The next stage begins when all rounds of one are over.
         estimate_s: how long all of it will take, roughly.
     """
 
     name: str
     about: str
-    start: Start
+    stages: Sequence[Start]
     estimate_s: Callable[[Settings], float]

@@ -52,4 +52,4 @@ def estimate_s(settings: Settings) -> float:
     return START_S + settings.rounds * (1 + 2 * len(settings.protocols)) * RUN_S * settings.scale
 
 
-PART = Part("relay", "envelopes through one relay, to gateways that are there and into mailboxes", start, estimate_s)
+PART = Part("relay", "envelopes through one relay, to gateways that are there and into mailboxes", [start], estimate_s)

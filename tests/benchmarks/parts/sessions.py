@@ -64,4 +64,4 @@ def estimate_s(settings: Settings) -> float:
     return len(settings.protocols) * (START_S + SETTLE_S + signing + watching) + runs
 
 
-PART = Part("sessions", "memory of idle sessions, and the throughput beside few and many of them", start, estimate_s)
+PART = Part("sessions", "memory of idle sessions, and the throughput beside few and many of them", [start], estimate_s)
