@@ -3,14 +3,17 @@
     python -m tests.benchmarks.carrier RELAY_URL PROTOCOL
 
 Each line of standard input is a JSON object with `envelopes`, `envelope_bytes` and `online`. It is answered with
-one when all have arrived, or are stored if the receiver is not online. The relay looks neither at signatures nor at
-uids, so one envelope is sent again and again. "echo" as PROTOCOL takes RELAY_URL for a plain echo.
+one when all have arrived, or are stored if the receiver is not online. With `collect` alone, so many that are stored
+are fetched. The relay looks neither at signatures nor at uids, so one envelope is sent again and again. "echo" as
+PROTOCOL takes RELAY_URL for a plain echo.
 """
 
 import asyncio
 import json
 import sys
 import time
+from collections.abc import Coroutine
+from contextlib import suppress
 from typing import Any
 
 from aiohttp import ClientSession, ClientWebSocketResponse, WSMsgType
@@ -43,6 +46,11 @@ class Rmb1:
     def __init__(self, socket: ClientWebSocketResponse) -> None:
         self._socket = socket
 
+    async def idle(self) -> None:
+        """Read until cancelled: who reads nothing answers no ping, and is dropped after a minute."""
+        message = await self._socket.receive()
+        raise AssertionError(f"unexpected: {message}")
+
     async def send(self, data: bytes, count: int) -> None:
         for number in range(count):
             await self._socket.send_bytes(data)
@@ -52,6 +60,9 @@ class Rmb1:
     async def take(self, count: int) -> None:
         for _ in range(count):
             assert (await self._socket.receive()).type is WSMsgType.BINARY
+
+    async def close(self) -> None:
+        await self._socket.close()
 
     async def stored(self, source: int) -> None:
         """Wait until everything sent is in its mailbox: an envelope ping comes back after that (spec rmb 6.5)."""
@@ -69,6 +80,11 @@ class Rmb2:
         self._socket = socket
         self._link: Link[None] = Link(WINDOW)
 
+    async def idle(self) -> None:
+        """Read until cancelled: who reads nothing answers no ping, and is dropped after a minute."""
+        while True:
+            await self._receive()
+
     async def send(self, data: bytes, count: int) -> None:
         await self._flush()
         left, unended = count, count
@@ -78,6 +94,9 @@ class Rmb2:
                 left -= 1
             await self._flush()
             unended -= await self._receive()
+
+    async def close(self) -> None:
+        await self._socket.close()
 
     async def stored(self, source: int) -> None:
         """Nothing to do: `send` has waited for the endings."""
@@ -125,6 +144,10 @@ class Carrier:
         )
         return Rmb2(socket) if acknowledged else Rmb1(socket)
 
+    async def idle(self) -> None:
+        """Stay connected until cancelled."""
+        await asyncio.gather(self._sender.idle(), self._receiver.idle())
+
     async def run(self, envelopes: int, envelope_bytes: int, online: bool) -> None:
         data = envelope_of(envelope_bytes, self._source, self._online if online else self._absent)
         if online:
@@ -132,6 +155,12 @@ class Carrier:
             return
         await self._sender.send(data, envelopes)
         await self._sender.stored(self._source)
+
+    async def collect(self, envelopes: int) -> None:
+        """Connect as the twin that is away, take so many, and go."""
+        receiver = await self._connect(self._absent)
+        await receiver.take(envelopes)
+        await receiver.close()
 
 
 class Echo:
@@ -143,6 +172,9 @@ class Echo:
 
     async def open(self) -> None:
         self._socket = await self._session.ws_connect(self._url, max_msg_size=0)
+
+    async def idle(self) -> None:
+        """Nothing to do: the echo sends no pings."""
 
     async def run(self, envelopes: int, envelope_bytes: int, online: bool) -> None:
         data = bytes(envelope_bytes)
@@ -158,15 +190,31 @@ class Echo:
 
 async def serve(url: str, protocol: str) -> None:
     """Do as told until standard input ends."""
-    loop = asyncio.get_running_loop()
     async with ClientSession() as session:
-        carrier = Echo(session, url) if protocol == "echo" else Carrier(session, url, protocol)
+        carrier: Echo | Carrier = Echo(session, url) if protocol == "echo" else Carrier(session, url, protocol)
         await carrier.open()
-        while line := await loop.run_in_executor(None, sys.stdin.readline):
+        while line := await _line_while(carrier.idle()):
             told: dict[str, Any] = json.loads(line)
             begin_s = time.perf_counter()
-            await carrier.run(**told)
+            if isinstance(carrier, Carrier) and "collect" in told:
+                await carrier.collect(told["collect"])
+            else:
+                await carrier.run(**told)
             print(json.dumps({"took_s": time.perf_counter() - begin_s}), flush=True)
+
+
+async def _line_while(idle: Coroutine[Any, Any, object]) -> str:
+    """The next line of standard input; meanwhile something else is done, and its failure is ours."""
+    reading = asyncio.get_running_loop().run_in_executor(None, sys.stdin.readline)
+    doing = asyncio.create_task(idle)
+    await asyncio.wait((reading, doing), return_when=asyncio.FIRST_COMPLETED)
+    if doing.done():
+        await doing
+    line: str = await reading
+    doing.cancel()
+    with suppress(asyncio.CancelledError):
+        await doing
+    return line
 
 
 if __name__ == "__main__":

@@ -1,7 +1,6 @@
 """How long answers stop when a relay fails: two gateways with the same two relays, all of them real processes.
 
-    python -m tests.benchmarks.failover                    500 requests for each kind of failure
-    python -m tests.benchmarks.failover --requests 2000 --json
+    python -m tests.benchmarks --parts failover
 
 Requests go out steadily, and the relay that carries them fails in their midst: told to stop (its clients hear 1001),
 killed, or stopped in place, so that its connections stand and are silent. Every request has to be answered once; what
@@ -9,21 +8,16 @@ is reported is the longest time between two answers. Gateways stay with the rela
 fail in turn.
 """
 
-import argparse
 import asyncio
-import json
 import os
 import signal
-import tempfile
 import time
 from collections import Counter
-from collections.abc import Sequence
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from itertools import cycle, pairwise
 from pathlib import Path
-from typing import Any
 
-from tests.benchmarks.bao import machine
 from tests.support.programs import RelayProgram, Site, running, site
 
 ORDERLY, KILLED, STOPPED = "told to stop (1001)", "killed (-9)", "stopped in place"
@@ -34,14 +28,30 @@ PACE_S = 0.01
 RETRY_S_MAX = 60.0
 
 
-async def measure(
-    folder: Path, requests: int, kinds: Sequence[str] = KINDS, pace_s: float = PACE_S
-) -> dict[str, dict[str, float]]:
-    """For each kind of failure the longest gap between two answers, before and after the failure, in seconds.
+class Pair:
+    """Two gateways with the same two relays, which fail in turn, since gateways stay with the one they moved to."""
 
-    Raises:
-        AssertionError: a request was not answered, or more than once.
-    """
+    def __init__(self, a: Site, b: Site, second: RelayProgram, first: RelayProgram) -> None:
+        self._sites = a, b
+        self._relays = [first.url, second.url]
+        self._failing = cycle((first, second))
+
+    async def fail(self, kind: str, requests: int, pace_s: float) -> dict[str, float]:
+        """One failure in the midst of so many requests; the longest gap between two answers before and after it, in
+        seconds.
+
+        Raises:
+            AssertionError: a request was not answered, or more than once.
+        """
+        a, b = self._sites
+        await all_connected(a, self._relays)
+        await all_connected(b, self._relays)
+        return await one_failure(a, b, next(self._failing), kind, requests, pace_s)
+
+
+@asynccontextmanager
+async def pair(folder: Path) -> AsyncIterator[Pair]:
+    """Start all of it; it ends with the context."""
     async with AsyncExitStack() as stack:
         second = RelayProgram(folder / "second")
         await stack.enter_async_context(running(second))
@@ -51,12 +61,15 @@ async def measure(
         relays = [first.url, second.url]
         a, b = [await stack.enter_async_context(site(folder / name, relays, *flags)) for name in "ab"]
         b.serve("test.echo")
-        report = {}
-        for kind, failing in zip(kinds, cycle((first, second)), strict=False):
-            await all_connected(a, relays)
-            await all_connected(b, relays)
-            report[kind] = await one_failure(a, b, failing, kind, requests, pace_s)
-        return report
+        yield Pair(a, b, second, first)
+
+
+async def measure(
+    folder: Path, requests: int, kinds: Sequence[str] = KINDS, pace_s: float = PACE_S
+) -> dict[str, dict[str, float]]:
+    """For each kind of failure what `Pair.fail` finds."""
+    async with pair(folder) as both:
+        return {kind: await both.fail(kind, requests, pace_s) for kind in kinds}
 
 
 async def one_failure(
@@ -118,26 +131,3 @@ async def all_connected(place: Site, relays: Sequence[str]) -> None:
     async with asyncio.timeout(RETRY_S_MAX):
         while not all(map(connected, relays)):
             await asyncio.sleep(0.05)
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--requests", type=int, default=500)
-    parser.add_argument("--json", action="store_true")
-    arguments = parser.parse_args()
-    report: dict[str, Any] = {"machine": machine(), "requests": arguments.requests, "load_before": os.getloadavg()[0]}
-    with tempfile.TemporaryDirectory(prefix="rmb-failover-") as folder:
-        report["failures"] = asyncio.run(measure(Path(folder), arguments.requests))
-    report["load_after"] = os.getloadavg()[0]
-    if arguments.json:
-        print(json.dumps(report, indent=1))
-        return
-    print(f"{report['machine']}; {report['requests']} requests for each failure, all answered once\n")
-    print(f"{'the relay is':24}longest gap before    longest gap at and after the failure")
-    for kind, row in report["failures"].items():
-        print(f"{kind:24}{1000 * row['gap_before_s']:15.0f} ms{1000 * row['gap_s']:20.0f} ms")
-    print(f"\nload {report['load_before']:.2f} before, {report['load_after']:.2f} after")
-
-
-if __name__ == "__main__":
-    main()

@@ -2,10 +2,16 @@
 
 Per message: MD5 of the challenge, sign, verify (spec rmb 2.6, 3.3), seal, open with a kept AES-GCM object (3.4). A
 request and its response are two messages. Nothing of ours runs here, so nothing of ours can flatter it.
+
+    python -m tests.benchmarks.floor
+
+Each line of standard input is a JSON object with the arguments of `floor_s`, and is answered with one.
 """
 
 import hashlib
+import json
 import os
+import sys
 import time
 from collections.abc import Callable
 from functools import partial
@@ -66,3 +72,8 @@ def _ed25519() -> tuple[Callable[[bytes], bytes], Callable[[bytes, bytes], objec
     return lambda message: key.sign(message).signature, lambda signature, message: key.verify_key.verify(
         message, signature
     )
+
+
+if __name__ == "__main__":
+    for line in sys.stdin:
+        print(json.dumps({"floor_s": floor_s(**json.loads(line))}), flush=True)

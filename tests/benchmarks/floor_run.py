@@ -4,32 +4,40 @@ Virtual cores are often two threads of one real core, and clocks drop when all a
 otherwise idle machine would make everything that runs on a busy one look bad.
 """
 
+import asyncio
 import os
-from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from statistics import mean
 
 from rmb_peer.protocol.signatures import KeyType
-from tests.benchmarks.floor import floor_s
+from tests.benchmarks.helper import Helper, helper
 
 
 class Floors:
     """Keeps the processes, so that each measurement begins at once."""
 
-    def __init__(self, cores: int | None = None) -> None:
-        self._cores = cores or os.cpu_count() or 1
-        self._pool = ProcessPoolExecutor(self._cores)
+    def __init__(self, helpers: Sequence[Helper]) -> None:
+        self._helpers = helpers
 
-    def busy_s(self, key_type: KeyType, payload_bytes: int, duration_s: float) -> float:
+    async def busy_s(self, key_type: KeyType, payload_bytes: int, duration_s: float) -> float:
         """Seconds for one request and its response while every core does the same."""
-        jobs = [self._pool.submit(floor_s, key_type, payload_bytes, duration_s) for _ in range(self._cores)]
-        return mean(job.result() for job in jobs)
+        jobs = [_floor_s(one, key_type, payload_bytes, duration_s) for one in self._helpers]
+        return mean(await asyncio.gather(*jobs))
 
-    def idle_s(self, key_type: KeyType, payload_bytes: int, duration_s: float) -> float:
+    async def idle_s(self, key_type: KeyType, payload_bytes: int, duration_s: float) -> float:
         """The same on one core while the others rest."""
-        call: Callable[[KeyType, int, float], float] = floor_s
-        return self._pool.submit(call, key_type, payload_bytes, duration_s).result()
+        return await _floor_s(self._helpers[0], key_type, payload_bytes, duration_s)
 
-    def close(self) -> None:
-        """End the processes."""
-        self._pool.shutdown()
+
+async def _floor_s(one: Helper, key_type: KeyType, payload_bytes: int, duration_s: float) -> float:
+    heard = await one.tell(key_type=key_type, payload_bytes=payload_bytes, duration_s=duration_s)
+    return float(heard["floor_s"])
+
+
+@asynccontextmanager
+async def floors(cores: int | None = None) -> AsyncIterator[Floors]:
+    """Start the processes; they end with the context."""
+    async with AsyncExitStack() as stack:
+        count = cores or os.cpu_count() or 1
+        yield Floors([await stack.enter_async_context(helper("tests.benchmarks.floor")) for _ in range(count)])

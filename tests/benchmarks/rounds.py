@@ -15,18 +15,27 @@ class Case:
     """One measurement.
 
     Attributes:
-        name: what it is called in tables.
+        group: which cases share a table.
+        name: what it is called there.
         run: measures once.
+        once: whether one round is enough, for what takes long and varies little.
         seen: the figures of each round.
     """
 
+    group: str
     name: str
     run: Callable[[], Awaitable[Figures]]
+    once: bool = False
     seen: list[Figures] = field(default_factory=list)
 
     def figures(self) -> dict[str, float]:
         """The median of each figure."""
         return {name: median(figures[name] for figures in self.seen) for name in self.seen[0]}
+
+
+def runs(cases: Sequence[Case], rounds: int) -> int:
+    """How often anything is run."""
+    return sum(1 if case.once else rounds for case in cases)
 
 
 async def interleave(cases: Sequence[Case], rounds: int, step: Callable[[str], None]) -> None:
@@ -37,7 +46,9 @@ async def interleave(cases: Sequence[Case], rounds: int, step: Callable[[str], N
         rounds: at least one.
         step: hears the name of each case before it runs.
     """
-    for _ in range(rounds):
+    for number in range(rounds):
         for case in cases:
+            if case.once and number:
+                continue
             step(case.name)
             case.seen.append(await case.run())

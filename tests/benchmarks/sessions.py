@@ -1,75 +1,95 @@
-"""What an idle session costs a relay: a real relay process, clients in a second one, resident memory from /proc.
-
-    python -m tests.benchmarks.sessions                     2,000 sessions of each protocol
-    python -m tests.benchmarks.sessions --sessions 10000
-    python -m tests.benchmarks.sessions --json
+"""Many idle sessions on a relay: a real relay process, clients in others, and what the sessions cost it.
 
 Before the first figure is taken a few sessions come and go, so that what is paid once is not counted. The relay's own
-`/metrics` says how many sessions there are; the processor time is what it uses while all of them are idle.
+`/metrics` says how many sessions there are.
 """
 
-import argparse
 import asyncio
 import json
-import os
 import resource
 import sys
-import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import aiohttp
-from rich.console import Console
-from rich.progress import Progress
 
 from relay.listening import raise_open_files
-from rmb_peer.protocol.link.endings import SUBPROTOCOL
-from tests.benchmarks.bao import machine
+from tests.benchmarks.helper import BenchmarkFailed
+from tests.benchmarks.machine import cpu_s, resident_bytes
+from tests.benchmarks.relay_alone import carriers
 from tests.support.hosted_registry import signer
 from tests.support.programs import RelayProgram, running
 from tests.support.relay import metric
 
-KIB = 1024
+DOMAIN = "relay.test"
+FIRST = 1000
+"""The first idle twin: smaller numbers are those of clients that say something."""
+
 WARM_UP = 100
 SETTLE_S = 3.0
 """Between the last handshake and the figure: what a handshake needed is released by then."""
 
 CLOSE_S_MAX = 120.0
 SPARE_FILES = 200
-PROTOCOLS = ("rmb.1", SUBPROTOCOL)
+KIB = 1024
+
+
+@dataclass(frozen=True)
+class Idle:
+    """What idle sessions have shown.
+
+    Attributes:
+        sessions: how many there are.
+        session_bytes: resident memory of the relay for each of them.
+        resident_bytes: of the whole relay.
+        signins_per_s: at which the last of them came, on this machine with the clients.
+        processor: share of one core that the relay takes for all of them.
+    """
+
+    sessions: int
+    session_bytes: float
+    resident_bytes: int
+    signins_per_s: float
+    processor: float
 
 
 class IdleClients:
-    """The process with the clients."""
+    """A process with clients."""
 
     def __init__(self, process: asyncio.subprocess.Process) -> None:
         self._process = process
 
     @classmethod
     async def connect(
-        cls, url: str, count: int, protocol: str, said: Callable[[int], None] = lambda connected: None
+        cls, url: str, count: int, protocol: str, said: Callable[[int], None] = lambda connected: None, first: int = 1
     ) -> "IdleClients":
-        """Twins 1 to `count` sign in; returns when all have.
+        """Twins `first` and following sign in; returns when all have.
 
         Raises:
             ConnectionError: one could not.
         """
         process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "tests.support.idle_clients", url, "1", str(count), protocol),
+            *(sys.executable, "-m", "tests.support.idle_clients", url, str(first), str(count), protocol),
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
+            process_group=0,  # Ctrl-C is not for it
         )
         assert process.stdout is not None
-        connected = 0
-        while connected < count:
-            line = await process.stdout.readline()
-            if not line:
-                raise ConnectionError(f"{connected} of {count} clients connected; exit code {await process.wait()}")
-            connected = int(line)
-            said(connected)
-        return cls(process)
+        clients, connected = cls(process), 0
+        try:
+            while connected < count:
+                line = await process.stdout.readline()
+                if not line:
+                    raise ConnectionError(f"{connected} of {count} clients connected; exit code {await process.wait()}")
+                connected = int(line)
+                said(connected)
+        except BaseException:
+            await clients.kill()
+            raise
+        return clients
 
     async def leave(self) -> None:
         """Disconnect all. Fails if one was disconnected before."""
@@ -78,118 +98,104 @@ class IdleClients:
         code = await self._process.wait()
         assert code == 0, "connections were lost"
 
-
-def resident_bytes(pid: int) -> int:
-    """Resident memory of a process."""
-    pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
-    return pages * resource.getpagesize()
-
-
-def processor_s(pid: int) -> float:
-    """Processor time of a process."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    async def kill(self) -> None:
+        """End the process, whatever it does."""
+        if self._process.returncode is None:
+            self._process.kill()
+        await self._process.wait()
 
 
-async def sessions(http: str) -> int:
-    """How many sessions the relay says it has."""
-    async with aiohttp.ClientSession() as session, session.get(f"{http}/metrics") as answer:
-        text = await answer.text()
-    return int(metric(text, 'relay_worker_connections{worker="0"}'))
+class Crowd:
+    """A relay with idle sessions, of which there can be more and more."""
+
+    def __init__(self, relay: RelayProgram, protocol: str) -> None:
+        self.relay = relay
+        self.count = 0
+        self._protocol = protocol
+        self._url = relay.url.replace("localhost", "127.0.0.1")
+        self._clients: list[IdleClients] = []
+        self._empty_bytes = 0
+
+    async def warm_up(self) -> None:
+        """A few come and go; then it is noted what the relay needs without any."""
+        warm = await IdleClients.connect(self._url, WARM_UP, self._protocol, first=FIRST)
+        await warm.leave()
+        await self._until_none()
+        await asyncio.sleep(SETTLE_S)
+        self._empty_bytes = resident_bytes(self.relay.pid)
+
+    async def grow(self, count: int) -> None:
+        """Have so many idle sessions."""
+        if count > self.count:
+            more = await IdleClients.connect(self._url, count - self.count, self._protocol, first=FIRST + self.count)
+            self._clients.append(more)
+            self.count = count
+
+    async def idle(self, count: int, watch_s: float) -> Idle:
+        """Have so many, and watch them for so long. `warm_up` was before."""
+        begin_s, before = time.monotonic(), self.count
+        await self.grow(count)
+        came_s = time.monotonic() - begin_s
+        await asyncio.sleep(SETTLE_S)
+        used_s = cpu_s(self.relay.pid)
+        await asyncio.sleep(watch_s)
+        used_s = cpu_s(self.relay.pid) - used_s
+        now_bytes, seen = resident_bytes(self.relay.pid), await self._sessions()
+        if seen < count:
+            raise BenchmarkFailed(f"{count - seen} of {count} idle sessions were lost")
+        return Idle(
+            seen, (now_bytes - self._empty_bytes) / seen, now_bytes, (count - before) / came_s, used_s / watch_s
+        )
+
+    async def leave(self) -> None:
+        """All go. Fails if one was disconnected before."""
+        clients, self._clients, self.count = self._clients, [], 0
+        for some in clients:
+            await some.leave()
+
+    async def kill(self) -> None:
+        """The processes of the clients are ended."""
+        for some in self._clients:
+            await some.kill()
+
+    async def _sessions(self) -> int:
+        url = f"{self._url.replace('ws://', 'http://')}/metrics"
+        async with aiohttp.ClientSession() as session, session.get(url) as answer:
+            text = await answer.text()
+        return int(metric(text, 'relay_worker_connections{worker="0"}'))
+
+    async def _until_none(self) -> None:
+        async with asyncio.timeout(CLOSE_S_MAX):
+            while await self._sessions():
+                await asyncio.sleep(0.1)
 
 
-def write_twins(path: Path, count: int) -> None:
-    """A registry in a file with twins 1 to `count`."""
-    twins = [
-        {"id": n, "account": signer(str(n), "ed25519").account.hex(), "relays": ["relay.test"]}
-        for n in range(1, count + 1)
-    ]
-    path.write_text(json.dumps({"twins": twins}))
+@asynccontextmanager
+async def crowd(folder: Path, protocol: str, count_max: int) -> AsyncIterator[Crowd]:
+    """A relay of its own for up to so many idle sessions, and for the clients of `relay_alone`.
 
-
-async def measure(count: int, protocol: str, idle_s: float, said: Callable[[int], None]) -> dict[str, Any]:
-    """One relay, from its start to its end."""
-    with tempfile.TemporaryDirectory(prefix="rmb-sessions-") as folder:
-        write_twins(Path(folder) / "twins.json", count)
-        relay = RelayProgram(Path(folder) / "data", "--domain", "relay.test", "--registry", f"file:{folder}/twins.json")
-        async with running(relay):
-            http = relay.url.replace("ws://", "http://")
-            warm = await IdleClients.connect(relay.url, min(WARM_UP, count), protocol)
-            await warm.leave()
-            await until_none(http)
-            await asyncio.sleep(SETTLE_S)
-            before = resident_bytes(relay.pid)
-            began_s = time.monotonic()
-            clients = await IdleClients.connect(relay.url, count, protocol, said)
-            connect_s = time.monotonic() - began_s
-            await asyncio.sleep(SETTLE_S)
-            used_s = processor_s(relay.pid)
-            await asyncio.sleep(idle_s)
-            used_s = processor_s(relay.pid) - used_s
-            after = resident_bytes(relay.pid)
-            seen = await sessions(http)
-            await clients.leave()
-            await until_none(http)
-    return {
-        "sessions": seen,
-        "before_mib": round(before / KIB**2, 1),
-        "after_mib": round(after / KIB**2, 1),
-        "kib_per_session": round((after - before) / KIB / seen, 2),
-        "signins_per_s": round(count / connect_s),
-        "idle_processor_percent": round(100 * used_s / idle_s, 2) if idle_s else None,
-    }
-
-
-async def until_none(http: str) -> None:
-    """Wait until the relay has no sessions."""
-    async with asyncio.timeout(CLOSE_S_MAX):
-        while await sessions(http):
-            await asyncio.sleep(0.1)
-
-
-async def run(arguments: argparse.Namespace) -> dict[str, Any]:
+    Raises:
+        BenchmarkFailed: this machine does not allow so many connections.
+    """
     raise_open_files()
     allowed = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
-    if allowed < arguments.sessions + SPARE_FILES:
-        raise SystemExit(
-            f"{arguments.sessions} sessions need as many open files and {SPARE_FILES} more, and {allowed} are allowed: "
+    if allowed < count_max + SPARE_FILES:
+        raise BenchmarkFailed(
+            f"{count_max} sessions need as many open files and {SPARE_FILES} more, and {allowed} are allowed: "
             "raise the hard limit (`ulimit -Hn`)"
         )
-    report: dict[str, Any] = {"machine": machine(), "load_before": os.getloadavg()[0]}
-    with Progress(console=Console(stderr=True)) as progress:
-        for protocol in arguments.protocols.split(","):
-            bar = progress.add_task(protocol, total=arguments.sessions)
-            report[protocol] = await measure(
-                arguments.sessions,
-                protocol,
-                arguments.idle,
-                lambda connected, bar=bar: progress.update(bar, completed=connected),  # type: ignore[misc]
-            )
-    report["load_after"] = os.getloadavg()[0]
-    return report
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--sessions", type=int, default=2000)
-    parser.add_argument("--protocols", default=",".join(PROTOCOLS))
-    parser.add_argument("--idle", metavar="SECONDS", type=float, default=10.0, help="how long they are watched")
-    parser.add_argument("--json", action="store_true")
-    arguments = parser.parse_args()
-    report = asyncio.run(run(arguments))
-    if arguments.json:
-        print(json.dumps(report, indent=1))
-        return
-    print(report["machine"])
-    print(f"\n{'':8}{'sessions':>10}{'KiB each':>10}{'before':>12}{'after':>12}{'sign-ins/s':>12}{'processor':>11}")
-    for protocol in arguments.protocols.split(","):
-        row = report[protocol]
-        print(
-            f"{protocol:8}{row['sessions']:>10}{row['kib_per_session']:>10.1f}{row['before_mib']:>8.1f} MiB"
-            f"{row['after_mib']:>8.1f} MiB{row['signins_per_s']:>12}{row['idle_processor_percent'] or 0:>9.1f} %"
-        )
-    print(f"\nload {report['load_before']:.2f} before, {report['load_after']:.2f} after")
-
-
-if __name__ == "__main__":
-    main()
+    folder.mkdir(parents=True)
+    idle = [
+        {"id": twin, "account": signer(str(twin), "ed25519").account.hex(), "relays": [DOMAIN]}
+        for twin in range(FIRST, FIRST + max(count_max, WARM_UP))
+    ]
+    registry = folder / "twins.json"
+    registry.write_text(json.dumps({"twins": carriers(DOMAIN) + idle}))
+    relay = RelayProgram(folder / "data", "--domain", DOMAIN, "--registry", f"file:{registry}")
+    async with running(relay):
+        place = Crowd(relay, protocol)
+        try:
+            yield place
+            await place.leave()
+        finally:
+            await place.kill()

@@ -1,6 +1,6 @@
 """Many idle sessions on one relay: all of them are there, answer pings, and are gone afterwards.
 
-What each costs is measured by `python -m tests.benchmarks.sessions`, since memory is no matter for a test.
+What each costs is measured by `python -m tests.benchmarks --parts sessions`, since memory is no matter for a test.
 """
 
 from pathlib import Path
