@@ -16,6 +16,10 @@ BODY_BYTES_MAX = 2 * MESSAGE_BYTES_MAX
 """Largest body. A guess: an envelope of the largest size, with room for what stands beside it."""
 
 
+EXIT_NOISE = 3
+"""How a worker ends that was sent no job: gateway and worker are not of one version, or somebody else has the pipe."""
+
+
 class BrokenPipeData(Exception):
     """What came is no frame: the other end is not in its right mind."""
 

@@ -1,7 +1,7 @@
 """Worker processes: started, given jobs, watched, replaced. `stage` decides the order and who does what.
 
-The keys reach a worker through its socket only. A worker that ends, hangs or writes noise is replaced and its jobs go to
-the others; while there is none the jobs are done here, so that messages move on, if slower.
+The keys reach a worker through its socket only. A worker that ends, hangs or writes noise is replaced, and its jobs go
+to the others; while there is none the jobs are done here, so that messages move on, if slower.
 """
 
 import asyncio
@@ -23,7 +23,7 @@ from rmb_peer.protocol.envelope import Envelope
 from rmb_peer.protocol.errors import BadRequest
 from rmb_peer.protocol.identity import Identity
 from rmb_peer.protocol.twin import Twin
-from rmb_peer.workers.frames import HEAD, BrokenPipeData, FrameReader, encode
+from rmb_peer.workers.frames import EXIT_NOISE, HEAD, BrokenPipeData, FrameReader, encode
 from rmb_peer.workers.jobs import (
     KEYS,
     OPEN,
@@ -61,8 +61,8 @@ READ_BYTES = 256 * 1024
 COMMAND = (sys.executable, "-m", "rmb_peer.workers.worker")
 
 _PACKAGES = str(Path(__file__).parents[2])
-_SECRET_VARIABLES = "RMB_"
-"""What our own variables begin with: some hold secrets, and a worker needs none of them."""
+_OUR_VARIABLES = "RMB_"
+"""What they begin with. Some hold secrets, and a worker needs none of them."""
 
 _LOG = get_logger("workers")
 
@@ -81,6 +81,10 @@ class _Place:
     silent_looks: int = 0
     why: str = ""
     """Why we ended it, if we did."""
+
+    @property
+    def pid(self) -> int | None:
+        return self.process.pid if self.process else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,7 +151,7 @@ class Workers:
     @property
     def pids(self) -> list[int]:
         """Processes that take jobs."""
-        return [place.process.pid for place in self._places if place.up and place.process is not None]
+        return [place.pid for place in self._places if place.up and place.pid is not None]
 
     def status(self) -> WorkersStatus:
         """Counts for people."""
@@ -263,42 +267,44 @@ class Workers:
     async def _keep(self, place: _Place) -> None:
         pauses = Backoff(RESTART_S_FIRST, RESTART_S_MAX, random.random)
         while True:
-            answers = place.answers
-            pid = place.process.pid if place.process else None
-            try:
-                if not place.up:
-                    await self._spawn(place)
-                    pid = place.process.pid if place.process else None
-                    await self._greet(place)
-                    event(_LOG, logging.INFO, "worker started", worker=place.number, pid=pid)
+            if place.up:
                 self._something.set()
+                answers = place.answers
                 reason = await self._hear(place)
-            except OSError as error:
-                reason = str(error)
-            await self._end(place)
-            reason = place.why or reason
-            jobs = self._stage.lost(place.number)
-            self._replaced += 1
-            event(
-                _LOG,
-                logging.WARNING,
-                "worker ended, its jobs go to others and it is started again",
-                worker=place.number,
-                pid=pid,
-                reason=reason,
-                jobs=jobs,
-            )
-            self._something.set()
-            self._tell_room()
-            if place.answers > answers:
-                pauses.reset()
+                if place.answers > answers:
+                    pauses.reset()
+                await self._lose(place, reason)
             await asyncio.sleep(pauses.next_s())
+            try:
+                await self._spawn(place)
+                await self._greet(place)
+                event(_LOG, logging.INFO, "worker started", worker=place.number, pid=place.pid)
+            except OSError as error:
+                event(_LOG, logging.WARNING, "worker cannot be started", worker=place.number, reason=str(error))
+                await self._end(place)
+
+    async def _lose(self, place: _Place, reason: str) -> None:
+        """A worker has ended, or must."""
+        pid = place.pid
+        await self._end(place)
+        self._replaced += 1
+        jobs = self._stage.lost(place.number)
+        event(
+            _LOG,
+            logging.WARNING,
+            "worker ended: its jobs go to others, and it is started again",
+            worker=place.number,
+            pid=pid,
+            reason=place.why or reason,
+            jobs=jobs,
+        )
+        self._something.set()
+        self._tell_room()
 
     async def _hear(self, place: _Place) -> str:
         """Take results until there are no more; returns why there are none."""
-        assert place.reader is not None
         frames = FrameReader()
-        while data := await place.reader.read(READ_BYTES):
+        while data := await _read(place):
             try:
                 for frame in frames.feed(data):
                     self._stage.answered(place.number, frame)
@@ -361,7 +367,9 @@ class Workers:
 
 
 @asynccontextmanager
-async def open_workers(count: int, identity: Identity) -> AsyncIterator[Workers | None]:
+async def open_workers(
+    count: int, identity: Identity, command: Sequence[str] = COMMAND
+) -> AsyncIterator[Workers | None]:
     """Start workers; they end with the context. `None` when none are wanted.
 
     They need about 0.1 s, in which the caller can do something else: call `ready` later.
@@ -372,7 +380,7 @@ async def open_workers(count: int, identity: Identity) -> AsyncIterator[Workers 
     if not count:
         yield None
         return
-    workers = Workers(count, identity)
+    workers = Workers(count, identity, command=command)
     try:
         try:
             await workers.start()
@@ -390,7 +398,7 @@ def cannot_start(count: int, why: str) -> BadRequest:
 
 def _environment() -> dict[str, str]:
     """Ours without what may hold secrets, and so that the worker's code is the one that runs here."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(_SECRET_VARIABLES)}
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(_OUR_VARIABLES)}
     paths = [_PACKAGES, *filter(None, [kept.get("PYTHONPATH")])]
     return kept | {"PYTHONPATH": os.pathsep.join(paths)}
 
@@ -399,6 +407,15 @@ def _kill(place: _Place) -> None:
     if place.process is not None and place.process.returncode is None:
         with contextlib.suppress(ProcessLookupError):  # it has ended, and we are about to hear of it
             place.process.kill()
+
+
+async def _read(place: _Place) -> bytes:
+    """What has come from a worker; nothing when it has ended, whatever it left unread."""
+    assert place.reader is not None
+    try:
+        return await place.reader.read(READ_BYTES)
+    except ConnectionError:
+        return b""
 
 
 async def _ending_of(place: _Place) -> str:
@@ -410,6 +427,8 @@ async def _ending_of(place: _Place) -> str:
     except TimeoutError:
         _kill(place)  # it has closed its pipe and lives on: of no use
         code = await place.process.wait()
+    if code == EXIT_NOISE:
+        return "it could not read what it was sent"
     if code < 0:
         return f"it was ended by {signal.Signals(-code).name}"
     return f"it ended with code {code}"

@@ -16,8 +16,8 @@ BATCH_JOBS = 16
 a millisecond of work, so that a wake-up (30 to 80 us where it was measured) does not count."""
 
 WINDOW_JOBS = 64
-"""Jobs that one worker has at a time. A guess: it always finds the next batch when it has done one, and little has to be
-done again when it dies."""
+"""Jobs that one worker has at a time. A guess: it always finds the next batch when it has done one, and little has to
+be done again when it dies."""
 
 WINDOW_BYTES = 1024 * 1024
 """Their bytes; one job is given whatever its size."""

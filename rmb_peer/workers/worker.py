@@ -11,7 +11,7 @@ import sys
 from collections.abc import Callable
 
 from rmb_peer.protocol.identity import Identity
-from rmb_peer.workers.frames import BrokenPipeData, FrameReader, encode
+from rmb_peer.workers.frames import EXIT_NOISE, BrokenPipeData, FrameReader, encode
 from rmb_peer.workers.jobs import KEYS, READY, Job, UnknownJob, carry_out, decode_keys
 from rmb_peer.workers.stage import BATCH_JOBS
 
@@ -20,9 +20,6 @@ NAME = b"rmb-peer-crypto"
 
 READ_BYTES = 256 * 1024
 """A guess: more than a batch of usual jobs."""
-
-EXIT_NOISE = 3
-"""What came was no job: gateway and worker are not of one version, or somebody else has the pipe."""
 
 _PR_SET_PDEATHSIG, _PR_SET_NAME = 1, 15  # prctl(2), Linux
 
