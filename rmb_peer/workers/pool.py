@@ -86,6 +86,16 @@ class _Place:
     def pid(self) -> int | None:
         return self.process.pid if self.process else None
 
+    @property
+    def reachable(self) -> bool:
+        """Whether its end of the pipe is open, as far as the event loop knows."""
+        return self.writer is not None and not self.writer.transport.is_closing()
+
+    def write(self, data: bytes) -> None:
+        """Send, if it is reachable: uvloop raises where asyncio forgets. What it does not get, it has not answered."""
+        if self.writer is not None and self.reachable:
+            self.writer.write(data)
+
 
 @dataclass(frozen=True, slots=True)
 class WorkersStatus:
@@ -240,12 +250,11 @@ class Workers:
             await self._something.wait()
             self._something.clear()
             while stage.waiting:
-                up = [place for place in self._places if place.up]
+                up = [place for place in self._places if place.up and place.reachable]
                 free = [place for place in up if stage.can_take(place.number)]
                 if free:
                     place = min(free, key=lambda place: stage.held_by(place.number))
-                    assert place.writer is not None
-                    place.writer.write(b"".join([encode(*frame) for frame in stage.take(place.number)]))
+                    place.write(b"".join([encode(*frame) for frame in stage.take(place.number)]))
                 elif up:
                     break  # their answers wake us
                 else:
@@ -335,7 +344,7 @@ class Workers:
                 ours.close()
                 raise
         place.reader, place.writer = await asyncio.open_connection(sock=ours)
-        place.writer.write(encode(0, KEYS, encode_keys(self._identity)))
+        place.write(encode(0, KEYS, encode_keys(self._identity)))
 
     async def _greet(self, place: _Place) -> None:
         """Wait for the answer to the keys.

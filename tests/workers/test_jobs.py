@@ -106,7 +106,7 @@ def seal_and_sign_again(envelope: Envelope) -> None:
 
 
 @pytest.mark.parametrize("change", [_unsigned, _short, _forged, _strange, _damaged, _empty])
-@pytest.mark.parametrize("key", [ALICE.public_key, None, b"no key", b""])
+@pytest.mark.parametrize("key", [ALICE.public_key, None, b"no key", b""], ids=["right", "none", "wrong", "empty"])
 def test_what_does_not_open_fails_as_without_workers(change: object, key: bytes | None) -> None:
     """Type, code and text of the exception are those of the same calls in this process."""
     envelope = sealed()
