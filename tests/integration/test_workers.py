@@ -1,12 +1,16 @@
 """A gateway with `--workers`, as real processes."""
 
 import asyncio
+import json
 import os
 import signal
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.support.programs import network, payload
+from aiohttp import ClientSession
+
+from rmb_peer.local import keys
+from tests.support.programs import Site, network, payload
 
 PATIENCE_S = 60.0
 COUNT = 300
@@ -34,9 +38,16 @@ async def until(condition: Callable[[], object]) -> None:
             await asyncio.sleep(0.02)  # polls what processes do
 
 
+async def status_of(site: Site) -> dict[str, int]:
+    """What the gateway publishes about its workers."""
+    workers = json.loads(await site.redis.get(keys.STATUS_LIVE))["workers"]
+    assert isinstance(workers, dict)
+    return workers
+
+
 async def test_round_trips_while_a_worker_dies_and_a_killed_gateway_leaves_none(tmp_path: Path) -> None:
     """Round trips through `--workers 2`; one is killed in the middle; then the gateway is, and no worker stays."""
-    async with network(tmp_path, ("--workers", "2"), ()) as net:
+    async with network(tmp_path, ("--workers", "2", "--http", "127.0.0.1:0"), ()) as net:
         near, far = net.sites
         workers = workers_of(near.gateway.pid)
         assert len(workers) == 2
@@ -53,5 +64,14 @@ async def test_round_trips_while_a_worker_dies_and_a_killed_gateway_leaves_none(
         await near.gateway.event("worker started", worker=ended["worker"])
         workers = workers_of(near.gateway.pid)
         assert len(workers) == 2
+        async with asyncio.timeout(PATIENCE_S):
+            while (status := await status_of(near))["replaced"] == 0:
+                await asyncio.sleep(0.2)  # it is published every five seconds
+        assert status == {"wanted": 2, "running": 2, "jobs": 0, "replaced": 1}
+        address = (await near.gateway.event("http listening"))["address"]
+        async with ClientSession() as http, http.get(f"http://{address}/metrics") as answer:
+            lines = (await answer.text()).splitlines()
+        assert 'rmb_gateway_workers{state="running"} 2' in lines
+        assert {"rmb_gateway_workers_jobs 0", "rmb_gateway_workers_replaced_total 1"} <= set(lines)
         await near.gateway.kill()
         await until(lambda: all(map(gone, workers)))
