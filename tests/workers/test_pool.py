@@ -6,20 +6,23 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from rmb_peer.protocol.envelope import Envelope, parse_envelope, seal_and_sign, verify_envelope
+from rmb_peer import app
+from rmb_peer.config import GatewayConfig
+from rmb_peer.protocol.envelope import MESSAGE_BYTES_MAX, Envelope, parse_envelope, seal_and_sign, verify_envelope
 from rmb_peer.protocol.errors import BadRequest, CannotDecrypt, InvalidSignature, SenderHasNoPublicKey
 from rmb_peer.protocol.twin import Twin
 from rmb_peer.workers.frames import EXIT_NOISE
 from rmb_peer.workers.jobs import OPEN, Result
 from rmb_peer.workers.pool import COMMAND, Workers, open_workers
 from tests.support.gateways import new_identity
+from tests.support.workers import running
 
 PATIENCE_S = 60.0
 NOW_S = int(time.time())
@@ -44,20 +47,6 @@ async def until(condition: Callable[[], object]) -> None:
     async with asyncio.timeout(PATIENCE_S):
         while not condition():
             await asyncio.sleep(0.01)  # polls what processes do
-
-
-@asynccontextmanager
-async def running(workers: Workers) -> AsyncIterator[Workers]:
-    await workers.start()
-    try:
-        await workers.ready()
-        task = asyncio.create_task(workers.run())
-        yield workers
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
-        assert task.cancelled(), task.exception()
-    finally:
-        await workers.close()
 
 
 def pids(workers: Workers) -> set[int]:
@@ -204,6 +193,30 @@ async def test_a_program_that_is_not_there_is_told() -> None:
             pass
     async with open_workers(0, US, ("/no/such/program",)) as workers:
         assert workers is None
+
+
+async def test_a_gateway_that_cannot_start_its_workers_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It does so before it asks anybody, with the error that `rmb-peer` turns into exit code 2."""
+    monkeypatch.setattr(app, "open_workers", partial(open_workers, command=("/no/such/program",)))
+    with pytest.raises(BadRequest, match=r"^workers is 2, and a worker process cannot be started: .*; 0 works without"):
+        await app.Gateway(GatewayConfig(workers=2), US).run()
+
+
+async def test_the_largest_messages_cross() -> None:
+    """16 MiB are sealed and opened by workers like anything else."""
+    async with running(Workers(1, US)) as workers:
+        results: list[Result] = []
+        envelope = draft("large")
+        envelope.plain = bytes(MESSAGE_BYTES_MAX - 1000)
+        workers.seal(8, envelope, US.public_key, NOW_S, results.append)
+        await until(lambda: results)
+        (data,) = results
+        assert isinstance(data, bytes)
+        myself = Twin(8, US.account, frozenset(), US.public_key)
+        workers.open(parse_envelope(data), myself, results.append)
+        await until(lambda: len(results) == 2)
+        assert results[1] == envelope.plain
+        assert workers.status().replaced == 0
 
 
 async def test_without_any_worker_messages_move_on() -> None:
