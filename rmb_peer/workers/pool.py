@@ -23,7 +23,7 @@ from rmb_peer.protocol.envelope import Envelope
 from rmb_peer.protocol.errors import BadRequest
 from rmb_peer.protocol.identity import Identity
 from rmb_peer.protocol.twin import Twin
-from rmb_peer.workers.frames import EXIT_NOISE, HEAD, BrokenPipeData, FrameReader, encode
+from rmb_peer.workers.frames import EXIT_NOISE, HEAD, BrokenPipeData, FrameReader, encode, encode_all
 from rmb_peer.workers.jobs import (
     KEYS,
     OPEN,
@@ -254,7 +254,7 @@ class Workers:
                 free = [place for place in up if stage.can_take(place.number)]
                 if free:
                     place = min(free, key=lambda place: stage.held_by(place.number))
-                    place.write(b"".join([encode(*frame) for frame in stage.take(place.number)]))
+                    place.write(encode_all(stage.take(place.number)))
                 elif up:
                     break  # their answers wake us
                 else:
