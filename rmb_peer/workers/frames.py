@@ -8,13 +8,11 @@ import struct
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from rmb_peer.protocol.envelope import MESSAGE_BYTES_MAX
-
 HEAD = struct.Struct("<IQB")
 """Bytes of the body, number of the job, kind of the job or of its result."""
 
-BODY_BYTES_MAX = 2 * MESSAGE_BYTES_MAX
-"""Largest body. A guess: an envelope of the largest size, with room for what stands beside it."""
+BODY_BYTES_MAX = 64 * 1024
+"""Largest body. A guess: far above what the gateway gives to workers (`pool.JOB_BYTES_MAX`)."""
 
 
 EXIT_NOISE = 3

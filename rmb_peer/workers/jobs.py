@@ -12,6 +12,7 @@ from rmb_peer.protocol.envelope import open_payload, parse_envelope, seal_and_si
 from rmb_peer.protocol.errors import (
     CannotDecrypt,
     CannotEncrypt,
+    InvalidPayloadData,
     InvalidSignature,
     MessageExpired,
     RmbError,
@@ -35,16 +36,25 @@ _SEAL_HEAD = struct.Struct("<Q?I")
 """Unix seconds, whether the receiver publishes a key, its length."""
 _OPEN_HEAD = struct.Struct("<I?I")
 """Length of the account, whether the sender publishes a key, its length."""
-_E2E = "e2e error: "
-"""What the texts of `CannotEncrypt` and `CannotDecrypt` begin with."""
-
-
 _ERRORS_WITH_TEXT: dict[int, Callable[[str], RmbError]] = {
     INVALID_SIGNATURE: InvalidSignature,
     CANNOT_DECRYPT: CannotDecrypt,
     CANNOT_ENCRYPT: CannotEncrypt,
 }
 _ERRORS: dict[int, Callable[[], RmbError]] = {NO_PUBLIC_KEY: SenderHasNoPublicKey, EXPIRED: MessageExpired}
+_KINDS: dict[type[RmbError], int] = {
+    InvalidSignature: INVALID_SIGNATURE,
+    CannotDecrypt: CANNOT_DECRYPT,
+    CannotEncrypt: CANNOT_ENCRYPT,
+    SenderHasNoPublicKey: NO_PUBLIC_KEY,
+    MessageExpired: EXPIRED,
+}
+_PREFIXES = {
+    INVALID_SIGNATURE: "invalid envelope signature: ",
+    CANNOT_DECRYPT: "e2e error: ",
+    CANNOT_ENCRYPT: "e2e error: ",
+}
+"""What the texts begin with that these exceptions make of the detail they are given."""
 
 
 class UnknownJob(Exception):
@@ -83,22 +93,37 @@ def carry_out(identity: Identity, job: Job) -> tuple[int, bytes]:
     """
     try:
         if job.kind == SEAL:
-            return DONE, _seal(identity, job.body)
+            return _encoded(_seal(identity, job.body))
         if job.kind == OPEN:
-            return DONE, _open(identity, job.body)
-    except InvalidSignature as error:
-        return INVALID_SIGNATURE, error.detail.encode()
-    except CannotDecrypt as error:
-        return CANNOT_DECRYPT, str(error).removeprefix(_E2E).encode()
-    except SenderHasNoPublicKey:
-        return NO_PUBLIC_KEY, b""
-    except CannotEncrypt as error:
-        return CANNOT_ENCRYPT, str(error).removeprefix(_E2E).encode()
-    except MessageExpired:
-        return EXPIRED, b""
-    except (struct.error, RmbError) as error:
+            return _encoded(_open(identity, job.body))
+    except (struct.error, InvalidPayloadData) as error:
         raise UnknownJob(f"the body of a job of kind {job.kind} cannot be read: {error}") from None
     raise UnknownJob(f"there are no jobs of kind {job.kind}")
+
+
+def seal_here(identity: Identity, envelope: Envelope, receiver_public_key: bytes | None, now_s: int) -> Result:
+    """What a seal job results in, done at once; changes the envelope."""
+    try:
+        seal_and_sign(envelope, identity.signer, identity.encryption, receiver_public_key, now_s)
+    except (CannotEncrypt, MessageExpired) as error:
+        return error
+    return envelope.SerializeToString()
+
+
+def open_here(identity: Identity, envelope: Envelope, account: bytes, sender_public_key: bytes | None) -> Result:
+    """What an open job results in, done at once."""
+    try:
+        verify_envelope(envelope, account)
+        return open_payload(envelope, identity.encryption, sender_public_key)
+    except (InvalidSignature, CannotDecrypt, SenderHasNoPublicKey) as error:
+        return error
+
+
+def _encoded(result: Result) -> tuple[int, bytes]:
+    if isinstance(result, bytes):
+        return DONE, result
+    kind = _KINDS[type(result)]
+    return kind, (str(result).removeprefix(_PREFIXES[kind]).encode() if kind in _PREFIXES else b"")
 
 
 def result_of(kind: int, body: bytes) -> Result:
@@ -136,20 +161,16 @@ def decode_keys(body: bytes) -> tuple[bytes, KeyType]:
     return body[1:], KEY_TYPES[body[0]]
 
 
-def _seal(identity: Identity, body: bytes) -> bytes:
+def _seal(identity: Identity, body: bytes) -> Result:
     now_s, has_key, key_bytes = _SEAL_HEAD.unpack_from(body)
     end = _SEAL_HEAD.size + key_bytes
     key = body[_SEAL_HEAD.size : end]
-    envelope = parse_envelope(body[end:])
-    seal_and_sign(envelope, identity.signer, identity.encryption, key if has_key else None, now_s)
-    return envelope.SerializeToString()
+    return seal_here(identity, parse_envelope(body[end:]), key if has_key else None, now_s)
 
 
-def _open(identity: Identity, body: bytes) -> bytes:
+def _open(identity: Identity, body: bytes) -> Result:
     account_bytes, has_key, key_bytes = _OPEN_HEAD.unpack_from(body)
     key_begin = _OPEN_HEAD.size + account_bytes
     end = key_begin + key_bytes
     key = body[key_begin:end]
-    envelope = parse_envelope(body[end:])
-    verify_envelope(envelope, body[_OPEN_HEAD.size : key_begin])
-    return open_payload(envelope, identity.encryption, key if has_key else None)
+    return open_here(identity, parse_envelope(body[end:]), body[_OPEN_HEAD.size : key_begin], key if has_key else None)

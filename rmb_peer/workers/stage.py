@@ -8,7 +8,7 @@ harmless. Pure: it refuses to know processes, pipes and clocks.
 from collections import deque
 from collections.abc import Callable, Hashable
 
-from rmb_peer.workers.frames import BODY_BYTES_MAX, Frame
+from rmb_peer.workers.frames import Frame
 from rmb_peer.workers.jobs import Job, Result, UnknownJob, result_of
 
 BATCH_JOBS = 16
@@ -68,7 +68,6 @@ class Stage:
         *,
         jobs_max: int = JOBS_MAX,
         bytes_max: int = JOBS_BYTES_MAX,
-        job_bytes_max: int = BODY_BYTES_MAX,
     ) -> None:
         """Start without jobs and workers.
 
@@ -76,12 +75,10 @@ class Stage:
             here: does a job in this process.
             jobs_max: see `has_room`; for each kind.
             bytes_max: their bytes.
-            job_bytes_max: larger ones are done here.
         """
         self._here = here
         self._jobs_max = jobs_max
         self._bytes_max = bytes_max
-        self._job_bytes_max = job_bytes_max
         self._next_number = 1
         self._waiting: deque[_Entry] = deque()
         self._lanes: dict[Hashable, deque[_Entry]] = {}
@@ -119,16 +116,14 @@ class Stage:
         Args:
             lane: results of one lane come in the order of the calls.
             job: what to do.
-            done: called with the result, once; may submit. Called from here only if the job is too large for workers.
+            done: called with the result, once; may submit. Not called from here.
         """
-        entry = _Entry(self._next_number, lane, job, done)
-        self._next_number += 1
-        self._lanes.setdefault(lane, deque()).append(entry)
-        self._count(entry, 1)
-        if len(job.body) > self._job_bytes_max:
-            self._finish(entry, self._here(job))
-        else:
-            self._waiting.append(entry)
+        self._waiting.append(self._enter(lane, job, done))
+
+    def put_result(self, lane: Hashable, kind: int, result: Result, done: Callable[[Result], None]) -> None:
+        """Add what was done without a job; it comes out in its place, at once if nothing of its lane is older."""
+        size = result if isinstance(result, bytes) else b""
+        self._finish(self._enter(lane, Job(kind, size), done), result)
 
     def take(self, worker: int) -> list[Frame]:
         """The oldest jobs that wait, as many as this worker may have now; it is to answer each."""
@@ -178,6 +173,13 @@ class Stage:
         for _ in range(min(count_max, len(self._waiting))):
             entry = self._waiting.popleft()
             self._finish(entry, self._here(entry.job))
+
+    def _enter(self, lane: Hashable, job: Job, done: Callable[[Result], None]) -> _Entry:
+        entry = _Entry(self._next_number, lane, job, done)
+        self._next_number += 1
+        self._lanes.setdefault(lane, deque()).append(entry)
+        self._count(entry, 1)
+        return entry
 
     def _finish(self, entry: _Entry, result: Result) -> None:
         entry.result = result

@@ -16,11 +16,11 @@ import pytest
 from rmb_peer import app
 from rmb_peer.config import GatewayConfig
 from rmb_peer.protocol.envelope import MESSAGE_BYTES_MAX, Envelope, parse_envelope, seal_and_sign, verify_envelope
-from rmb_peer.protocol.errors import BadRequest, CannotDecrypt, InvalidSignature, SenderHasNoPublicKey
+from rmb_peer.protocol.errors import BadRequest, CannotDecrypt, CannotEncrypt, InvalidSignature, SenderHasNoPublicKey
 from rmb_peer.protocol.twin import Twin
 from rmb_peer.workers.frames import EXIT_NOISE
 from rmb_peer.workers.jobs import OPEN, Result
-from rmb_peer.workers.pool import COMMAND, Workers, open_workers
+from rmb_peer.workers.pool import COMMAND, JOB_BYTES_MAX, Workers, open_workers
 from tests.support.gateways import new_identity
 from tests.support.workers import running
 
@@ -202,20 +202,27 @@ async def test_a_gateway_that_cannot_start_its_workers_ends(monkeypatch: pytest.
         await app.Gateway(GatewayConfig(workers=2), US).run()
 
 
-async def test_the_largest_messages_cross() -> None:
-    """16 MiB are sealed and opened by workers like anything else."""
+@pytest.mark.parametrize("size", [JOB_BYTES_MAX // 2, MESSAGE_BYTES_MAX - 1000])
+async def test_large_messages_keep_their_place(size: int) -> None:
+    """Above a size the gateway does them itself, below it a worker: both come out between their neighbours."""
     async with running(Workers(1, US)) as workers:
-        results: list[Result] = []
-        envelope = draft("large")
-        envelope.plain = bytes(MESSAGE_BYTES_MAX - 1000)
-        workers.seal(8, envelope, US.public_key, NOW_S, results.append)
-        await until(lambda: results)
-        (data,) = results
-        assert isinstance(data, bytes)
-        myself = Twin(8, US.account, frozenset(), US.public_key)
-        workers.open(parse_envelope(data), myself, results.append)
-        await until(lambda: len(results) == 2)
-        assert results[1] == envelope.plain
+        sealed, opened = list[Result](), list[Result]()
+        for text in ("before", "large", "after"):
+            envelope = draft(text)
+            envelope.plain = bytes(size) if text == "large" else text.encode()
+            workers.seal(8, envelope, US.public_key, NOW_S, sealed.append)
+        await until(lambda: len(sealed) == 3)
+        for result in sealed:
+            assert isinstance(result, bytes)
+            workers.open(parse_envelope(result), Twin(8, US.account, frozenset(), US.public_key), opened.append)
+        assert isinstance(sealed[1], bytes)
+        forged = parse_envelope(sealed[1])
+        forged.uid = "x"
+        workers.open(forged, Twin(8, US.account, frozenset(), US.public_key), opened.append)
+        workers.seal(8, envelope, b"no key", NOW_S, opened.append)
+        await until(lambda: len(opened) == 5)
+        assert opened[:3] == [b"before", bytes(size), b"after"]
+        assert {type(result) for result in opened[3:]} == {InvalidSignature, CannotEncrypt}
         assert workers.status().replaced == 0
 
 

@@ -105,15 +105,18 @@ def test_there_is_room_below_both_limits_and_kinds_do_not_share_it() -> None:
     assert not stage.has_room(SEAL)
 
 
-def test_what_is_too_large_for_the_pipe_is_done_here_in_its_place() -> None:
-    """A job above the limit never reaches a worker, and does not overtake."""
-    stage, told = Stage(here, job_bytes_max=3), Told()
+def test_what_was_done_without_a_job_comes_out_in_its_place() -> None:
+    """A result that is put behind a job of its lane waits for it and counts meanwhile; without one it comes at once."""
+    stage, told = Stage(here, bytes_max=10), Told()
     told.submit(stage, 1, b"old")
-    told.submit(stage, 1, b"large")
+    stage.put_result(1, OPEN, b"large result", told.of[1].append)
+    stage.put_result(2, OPEN, InvalidSignature("why"), told.of[2].append)
+    assert (told.of[1], len(told.of[2]), stage.waiting, stage.jobs) == ([], 1, 1, 2)
+    assert not stage.has_room(OPEN)
     (job,) = stage.take(1)
-    assert told.of[1] == []
     answer(stage, 1, job)
-    assert told.of[1] == [b"old", b"here:large"]
+    assert told.of[1] == [b"old", b"large result"]
+    assert (stage.jobs, stage.has_room(OPEN)) == (0, True)
 
 
 def test_jobs_of_a_lost_worker_come_before_younger_ones_and_are_done_here_in_the_end() -> None:
