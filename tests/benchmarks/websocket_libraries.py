@@ -81,7 +81,9 @@ async def main(rounds: int, messages: int) -> None:
                 for side, library, measure, process, at in ends:
                     times = max(1, messages // burst // (8 if size_bytes > 10_000 else 1))
                     run = partial(measure, process, at, size_bytes, burst, times)
-                    cases[side, library, size_bytes, burst] = Case(f"{side} {library} {size_bytes} x {burst}", run)
+                    cases[side, library, size_bytes, burst] = Case(
+                        side, f"{side} {library} {size_bytes} x {burst}", run
+                    )
         await interleave([*cases.values()], rounds, lambda name: None)
     answering.close()
     print(

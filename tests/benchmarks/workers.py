@@ -12,30 +12,28 @@ host without, believe `per s`.
 
 import argparse
 import asyncio
-import json
 import sys
 import tempfile
-from asyncio.subprocess import PIPE, Process
 from contextlib import AsyncExitStack
 from pathlib import Path
 from statistics import median
 from typing import Any
 
 from rmb_peer.commands.common import print_table
+from tests.benchmarks.helper import Helper, helper
 from tests.benchmarks.machine import children, cpu_s
 from tests.benchmarks.rounds import Case, Figures, interleave
 from tests.support.programs import Network, network
 
 COMMAND = "bench.echo"
 WARM_S = 1.0
-LINE_BYTES_MAX = 2**26
-"""Latencies of a whole run come on one line."""
+PROGRAMS = "tests.benchmarks.programs"
 
 
 class Measured:
     """One network, and the program that asks."""
 
-    def __init__(self, net: Network, asker: Process) -> None:
+    def __init__(self, net: Network, asker: Helper) -> None:
         self._asker = asker
         self._gateways = [site.gateway.pid for site in net.sites]
         stores = [site.store.pid for site in net.sites]
@@ -44,8 +42,7 @@ class Measured:
     async def run(self, in_flight: int, payload_bytes: int, duration_s: float) -> Figures:
         """Ask for some time; what that took."""
         before, others = self._of_gateways(), sum(map(cpu_s, self._others))
-        told = {"in_flight": in_flight, "payload_bytes": payload_bytes, "duration_s": duration_s}
-        seen = await self._ask(told)
+        seen = await self._asker.tell(in_flight=in_flight, payload_bytes=payload_bytes, duration_s=duration_s)
         if seen["errors_count"]:
             raise SystemExit(f"{seen['errors_count']} of {seen['answers']} requests failed: {seen['errors']}")
         gateways = [
@@ -64,17 +61,6 @@ class Measured:
             "one_core_per_s": answers / own if own else 0.0,
         }
 
-    async def _ask(self, told: dict[str, Any]) -> dict[str, Any]:
-        assert self._asker.stdin is not None
-        assert self._asker.stdout is not None
-        self._asker.stdin.write(json.dumps(told).encode() + b"\n")
-        line = await self._asker.stdout.readline()
-        if not line:
-            raise SystemExit("the asking program has ended")
-        seen = json.loads(line)
-        assert isinstance(seen, dict)
-        return seen
-
     def _of_gateways(self) -> list[tuple[float, float]]:
         """Seconds that each gateway's own process has used, and its workers."""
         return [(cpu_s(pid), sum(map(cpu_s, children(pid)))) for pid in self._gateways]
@@ -88,31 +74,18 @@ async def measure(flags: argparse.Namespace, folder: Path) -> list[Case]:
             words = ("--key-type", flags.key_type, "--workers", str(count))
             net = await stack.enter_async_context(network(folder / str(count), words, words))
             near, far = net.sites
-            await _program(stack, "answer", str(far.store.port))
-            asker = await _program(stack, "ask", str(near.store.port), COMMAND, str(far.twin))
+            await stack.enter_async_context(helper(PROGRAMS, "answer", str(far.store.port), COMMAND))
+            ask = ("ask", str(near.store.port), COMMAND, str(far.twin))
+            asker = await stack.enter_async_context(helper(PROGRAMS, *ask))
             measured = Measured(net, asker)
             await measured.run(flags.in_flight, flags.payload, WARM_S)
-            cases.append(Case(str(count), _run_of(measured, flags)))
+            cases.append(Case("workers", str(count), _run_of(measured, flags)))
         await interleave(cases, flags.rounds, lambda name: print(f"{name} workers", file=sys.stderr))
         return cases
 
 
 def _run_of(measured: Measured, flags: argparse.Namespace) -> Any:
     return lambda: measured.run(flags.in_flight, flags.payload, flags.seconds)
-
-
-async def _program(stack: AsyncExitStack, what: str, port: str, *words: str) -> Process:
-    words = words or (COMMAND,)
-    command = (sys.executable, "-m", "tests.benchmarks.programs", what, port, *words)
-    process = await asyncio.create_subprocess_exec(*command, stdin=PIPE, stdout=PIPE, limit=LINE_BYTES_MAX)
-
-    async def end() -> None:
-        if process.returncode is None:
-            process.terminate()
-        await process.wait()
-
-    stack.push_async_callback(end)
-    return process
 
 
 def main() -> int:
