@@ -5,6 +5,8 @@ import signal
 from collections.abc import Callable
 from typing import Protocol
 
+from rmb_peer.garbage import collect_seldom
+
 
 class Stoppable(Protocol):
     """A server that runs until it is told to stop."""
@@ -29,6 +31,7 @@ def run_until_signalled(make: Callable[[], Stoppable]) -> None:
 
     async def serve() -> None:
         server = make()
+        collect_seldom()
         loop = asyncio.get_running_loop()
 
         def stop(number: signal.Signals) -> None:

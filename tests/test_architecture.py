@@ -20,7 +20,14 @@ PACKAGES = ("rmb_peer", "relay")
 CORE = "rmb_peer.protocol"
 REMAPHORE_CORE = "rmb_peer.remaphore.core"
 CORES = (CORE, REMAPHORE_CORE)  # each is pure, and knows nothing of ours but itself
-SHARED = ("rmb_peer.transport", "rmb_peer.registry", "rmb_peer.embedded", "rmb_peer.store", "rmb_peer.logs")
+SHARED = (
+    "rmb_peer.transport",
+    "rmb_peer.registry",
+    "rmb_peer.embedded",
+    "rmb_peer.store",
+    "rmb_peer.garbage",
+    "rmb_peer.logs",
+)
 VERSION = "rmb_peer.__version__"  # what both programs call themselves towards others
 RELAY_MAY_USE = (CORE, *SHARED, VERSION)
 APPS = ("rmb_peer.app", "relay.app")
