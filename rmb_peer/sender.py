@@ -8,9 +8,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from rmb_peer.journal import Journal
+from rmb_peer.large import Aside, in_pieces
+from rmb_peer.local.large_json import LightMessage
 from rmb_peer.protocol.address import Address
 from rmb_peer.protocol.envelope import Envelope, destination_of, seal_and_sign
 from rmb_peer.protocol.errors import (
+    BadRequest,
     CannotEncrypt,
     MessageExpired,
     MessageTooLarge,
@@ -20,6 +23,7 @@ from rmb_peer.protocol.errors import (
     UnknownDestination,
 )
 from rmb_peer.protocol.identity import Identity
+from rmb_peer.protocol.large_envelope import seal_and_sign_large
 from rmb_peer.protocol.twin import Twin
 from rmb_peer.registry.lanes import Lanes, Outcome
 from rmb_peer.registry.lookup import TwinLookup
@@ -47,11 +51,18 @@ class Draft:
         envelope: changed in place when it is sent.
         arrived: called once it is known where it is, with how far that is.
         failed: called instead, with the reason.
+        large: where the payload is, when it is large: then the envelope has none.
     """
 
     envelope: Envelope
     arrived: Callable[[Reached], None]
     failed: Callable[[RmbError], None]
+    large: LightMessage | None = None
+
+    @property
+    def payload_bytes(self) -> int:
+        """How much of it is payload."""
+        return len(self.envelope.plain) if self.large is None else len(self.large.text)
 
 
 class Sender:
@@ -96,12 +107,22 @@ class Sender:
         self._lanes: Lanes[Draft] = Lanes(
             cache, self._known, tasks.create_task, items_max=LOOKUP_ITEMS_MAX, bytes_max=LOOKUP_BYTES_MAX
         )
+        self._aside: Aside[tuple[Draft, Outcome]] = Aside(
+            tasks.create_task, self._send_large, lambda known: self._send_known(*known)
+        )
 
     def submit(self, draft: Draft) -> None:
         """Send a draft; for each receiver in the order of the calls."""
-        self._lanes.submit(draft.envelope.destination.twin, draft, len(draft.envelope.plain))
+        self._lanes.submit(draft.envelope.destination.twin, draft, draft.payload_bytes)
 
     def _known(self, draft: Draft, receiver: Outcome) -> None:
+        if draft.large is not None or (self._aside.busy and self._aside.holds(draft.envelope.destination.twin)):
+            twin, is_large = draft.envelope.destination.twin, draft.large is not None
+            self._aside.put(twin, (draft, receiver), draft.payload_bytes, is_large=is_large)
+        else:
+            self._send_known(draft, receiver)
+
+    def _send_known(self, draft: Draft, receiver: Outcome) -> None:
         if isinstance(receiver, Twin):
             try:
                 parcel = self._parcel(receiver, draft)
@@ -116,18 +137,72 @@ class Sender:
         else:
             draft.failed(receiver or UnknownDestination(draft.envelope.destination.twin))
 
-    def _parcel(self, receiver: Twin, draft: Draft) -> Parcel:
+    async def _send_large(self, known: tuple[Draft, Outcome]) -> None:
+        """As `_send_known`: the payload is decoded in pieces, sealed and signed in a thread."""
+        draft, receiver = known
+        if not isinstance(receiver, Twin):
+            self._send_known(draft, receiver)
+            return
+        try:
+            parcel = await self._large_parcel(receiver, draft)
+        except (BadRequest, CannotEncrypt, MessageTooLarge) as error:
+            draft.failed(error)
+        except MessageExpired:
+            draft.failed(OtherError(EXPIRED_TEXT))
+        else:
+            sealed = receiver.public_key is not None
+            self._journal.note(parcel.uid, "sealed", twin=receiver.id, encrypted=sealed, bytes=len(parcel.data))
+            self._pool.send(parcel)
+
+    async def _large_parcel(self, receiver: Twin, draft: Draft) -> Parcel:
+        assert draft.large is not None
+        self._check_key(receiver)
+        self._check_size(draft.large.payload_bytes)
+        encryption = self._identity.encryption
+        cipher = None
+        if receiver.public_key is not None:
+            try:
+                cipher = encryption.cipher_for(receiver.public_key)
+            except ValueError:
+                raise CannotEncrypt("k256: the twin's published key is not a secp256k1 point") from None
+        plain = bytearray()
+        try:
+            await in_pieces(draft.large.decoded(plain))
+        except ValueError as error:
+            raise BadRequest(f"malformed message: `dat` is not standard base64: it {error}") from None
+        self._source.write_to(draft.envelope.source)
+        data = await asyncio.to_thread(
+            seal_and_sign_large,
+            draft.envelope,
+            plain,
+            self._identity.signer,
+            cipher,
+            encryption.new_nonce(),
+            int(self._wall_clock()),
+        )
+        return self._parcel_of(data, draft, receiver)
+
+    def _check_size(self, size_bytes: int) -> None:
+        if size_bytes > self._message_bytes_max:
+            raise MessageTooLarge(
+                f"message of {size_bytes} bytes is too large: relays carry at most {self._message_bytes_max} bytes"
+            )
+
+    def _check_key(self, receiver: Twin) -> None:
         if receiver.public_key is not None and not self._publishes_key:
             raise CannotEncrypt("our record publishes no key or another one: run once without --no-update")
+
+    def _parcel(self, receiver: Twin, draft: Draft) -> Parcel:
+        self._check_key(receiver)
         envelope = draft.envelope
         self._source.write_to(envelope.source)
         now_s = int(self._wall_clock())
         seal_and_sign(envelope, self._identity.signer, self._identity.encryption, receiver.public_key, now_s)
-        data = envelope.SerializeToString()
-        if len(data) > self._message_bytes_max:
-            raise MessageTooLarge(
-                f"message of {len(data)} bytes is too large: relays carry at most {self._message_bytes_max} bytes"
-            )
+        return self._parcel_of(envelope.SerializeToString(), draft, receiver)
+
+    def _parcel_of(self, data: bytes, draft: Draft, receiver: Twin) -> Parcel:
+        envelope = draft.envelope
+        self._check_size(len(data))
         return Parcel(
             data=data,
             expires_at_s=envelope.timestamp + envelope.expiration,

@@ -10,6 +10,7 @@ from dataclasses import replace
 from functools import partial
 
 from rmb_peer.logs import event, get_logger
+from rmb_peer.protocol.large_envelope import destination_twin
 from rmb_peer.protocol.link.endings import IS_SAFE, SUBPROTOCOL, Ending, LinkBroken, Outcome, Window
 from rmb_peer.protocol.link.link import FRAME_BYTES_MAX, FRAME_MESSAGES_MAX, FRAME_OVERHEAD_BYTES, Link
 from rmb_peer.transport.client_socket import ClientSocket
@@ -47,7 +48,9 @@ class Rmb2:
         self._around = around
         rhythm = replace(around.rhythm, gap_s=PING_GAP_S)
         self._pulse: Pulse[None] = Pulse(socket, rhythm, around.clock, lambda frames: None)
-        self._link: Link[Parcel] = Link(WINDOW)
+        self._link: Link[Parcel] = Link(
+            WINDOW, destination_twin, envelope_bytes_max=frame_bytes_max(around.message_bytes_max)
+        )
         self._understood = False
         self._soon = asyncio.Event()
         socket.on_ping = lambda messages_before, payload: self._pulse.heard()
@@ -122,6 +125,8 @@ class Rmb2:
                 if marks:
                     self._pulse.soon()
                 self._fill()
+                if self._link.outgoing.in_parts:
+                    await asyncio.sleep(0)  # so that others get there between two parts
             await self._soon.wait()
 
     def _fill(self) -> None:

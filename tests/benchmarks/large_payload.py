@@ -20,9 +20,9 @@ import threading
 import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from itertools import pairwise
 from pathlib import Path
 from statistics import median
-from typing import Any
 
 import orjson
 
@@ -88,7 +88,7 @@ def stream(port: int, twin: int, ret: str) -> None:
 
         thread = threading.Thread(target=ask)
         thread.start()
-        seen = []
+        seen: list[tuple[float, float]] = []
         while len(seen) < count:
             reading.send((b"BRPOP", ret.encode(), str(PATIENCE_S).encode()))
             got = reading.answer()
@@ -152,7 +152,7 @@ class Ends:
 
 
 def _gap(times_s: list[float]) -> float:
-    return max(after - before for before, after in zip(times_s, times_s[1:], strict=False))
+    return max(after - before for before, after in pairwise(times_s))
 
 
 async def _tell(process: asyncio.subprocess.Process, line: str) -> None:

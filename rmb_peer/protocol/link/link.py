@@ -10,9 +10,11 @@ from typing import Generic, TypeVar
 
 from google.protobuf.message import DecodeError
 
+from rmb_peer.protocol.envelope import MESSAGE_BYTES_MAX
 from rmb_peer.protocol.link.endings import REASON_BYTES_MAX, Ending, LinkBroken, Outcome, Run, Window
 from rmb_peer.protocol.link.incoming import Incoming
 from rmb_peer.protocol.link.outgoing import Outgoing, announced
+from rmb_peer.protocol.link.parts import Conversation, Joining
 from rmb_peer.protocol.pb import link_pb2 as pb
 
 Entry = TypeVar("Entry")
@@ -51,17 +53,23 @@ class Link(Generic[Entry]):
         outgoing: for its numbers; use `put` and `take_unended` of the link.
     """
 
-    def __init__(self, window: Window) -> None:
+    def __init__(
+        self, window: Window, conversation: Conversation | None = None, *, envelope_bytes_max: int = MESSAGE_BYTES_MAX
+    ) -> None:
         """Begin with a connection that was just made.
 
         Args:
             window: what this side accepts before it has settled earlier ones.
+            conversation: see `parts`.
+            envelope_bytes_max: of larger ones that come in parts only the beginning is kept; it is larger than this.
         """
-        self.outgoing: Outgoing[Entry] = Outgoing()
+        self.outgoing: Outgoing[Entry] = Outgoing(conversation)
+        self._joining = Joining(envelope_bytes_max)
         self._incoming = Incoming(window)
         self._window: Window | None = window
         """Ours, until it has been said."""
         self._heard_window = False
+        self._part_went = False
 
     @property
     def unended(self) -> int:
@@ -96,12 +104,19 @@ class Link(Generic[Entry]):
 
     def take_frame(self) -> bytes | None:
         """The next frame to write; `None` when there is nothing to say."""
-        if self._window is None and not self.outgoing.queued and not self._incoming.something_to_say:
+        outgoing = self.outgoing
+        if (
+            self._window is None
+            and not outgoing.queued
+            and not self._incoming.something_to_say
+            and not outgoing.in_parts
+        ):
             return None
         frame = pb.Frame()
         if self._window is not None:
             frame.window.messages = self._window.messages
             frame.window.size_bytes = self._window.size_bytes
+            frame.window.parts = True
             self._window = None
         endings = self._incoming.something_to_say
         frame.safe, runs = self._incoming.take_endings(RUNS_MAX)
@@ -114,10 +129,16 @@ class Link(Generic[Entry]):
                 reason=_trim(run.outcome.reason),
                 retry_after_ms=min(run.outcome.retry_after_ms, 2**32 - 1),
             )
+        # Parts and what goes past them take turns.
+        if outgoing.in_parts and not (outgoing.queued and self._part_went):
+            frame.part = outgoing.take_part()
+        self._part_went = bool(frame.part)
         # A large envelope takes long to travel; the other side's window does not wait for it.
-        if self.outgoing.queued and not (endings and self.outgoing.next_bytes > FRAME_BYTES_MAX):
-            frame.first, envelopes = self.outgoing.take_run(FRAME_MESSAGES_MAX, FRAME_BYTES_MAX)
+        if not self._part_went and outgoing.queued and not (endings and outgoing.next_bytes > FRAME_BYTES_MAX):
+            frame.first, envelopes = outgoing.take_run(FRAME_MESSAGES_MAX, FRAME_BYTES_MAX)
             frame.envelopes.extend(envelopes)
+            if frame.first <= outgoing.joined < frame.first + len(envelopes):
+                frame.joined, outgoing.joined = outgoing.joined, 0
         return frame.SerializeToString()
 
     def received(self, data: bytes) -> Heard[Entry]:
@@ -132,15 +153,27 @@ class Link(Generic[Entry]):
             raise LinkBroken(f"no frame: {error}") from None
         self._hear_window(frame)
         envelopes = list(frame.envelopes)
+        if frame.part or frame.joined:
+            self._join(frame, envelopes)
         self._incoming.arrived(frame.first, [len(envelope) for envelope in envelopes])
         ended = self.outgoing.end(map(_run, frame.outcomes), frame.safe)
         return Heard(list(enumerate(envelopes, frame.first)), ended)
+
+    def _join(self, frame: pb.Frame, envelopes: list[bytes]) -> None:
+        if frame.part:
+            self._joining.add(frame.part)
+        if frame.joined:
+            place = frame.joined - frame.first
+            if not 0 <= place < len(envelopes):
+                raise LinkBroken(f"the end of an envelope, {frame.joined}, is not in its frame")
+            envelopes[place] = self._joining.join(envelopes[place])
 
     def _hear_window(self, frame: pb.Frame) -> None:
         if frame.HasField("window") == self._heard_window:
             raise LinkBroken("a window belongs into the first frame, and only there")
         if frame.HasField("window"):
             self.outgoing.window = announced(frame.window.messages, frame.window.size_bytes)
+            self.outgoing.takes_parts = frame.window.parts
             self._heard_window = True
 
 
