@@ -19,7 +19,6 @@ from rmb_peer.protocol.errors import (
     InvalidPayloadData,
     InvalidSignature,
     MessageExpired,
-    SenderHasNoPublicKey,
 )
 from rmb_peer.protocol.large_fields import cut, head_of
 from rmb_peer.protocol.lifetime import envelope_ttl_s, stamp_envelope
@@ -75,6 +74,7 @@ def seal_and_sign_large(
     Raises:
         MessageExpired: no lifetime is left.
     """
+    envelope.ClearField("payload")  # an empty one would be there beside the large one
     stamp_envelope(envelope, now_s)
     if envelope_ttl_s(envelope, now_s) is None:
         raise MessageExpired

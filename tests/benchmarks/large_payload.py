@@ -143,16 +143,16 @@ class Ends:
             quiet = [(asked, came) for asked, came in pairs if came < begin_s]
             during = [(asked, came) for asked, came in pairs if came >= begin_s and asked <= end_s]
             found[name] = {
-                "quiet latency": max(came - asked for asked, came in quiet),
+                "quiet latency": max((came - asked for asked, came in quiet), default=0.0),
                 "quiet gap": _gap([came for _, came in quiet]),
-                "latency": max(came - asked for asked, came in during),
-                "gap": _gap(sorted([quiet[-1][1], *(came for _, came in during)])),
+                "latency": max((came - asked for asked, came in during), default=0.0),
+                "gap": _gap([came for _, came in quiet[-1:] + sorted(during, key=lambda pair: pair[1])]),
             }
         return found
 
 
 def _gap(times_s: list[float]) -> float:
-    return max(after - before for before, after in pairwise(times_s))
+    return max((after - before for before, after in pairwise(times_s)), default=0.0)
 
 
 async def _tell(process: asyncio.subprocess.Process, line: str) -> None:

@@ -1,8 +1,8 @@
 """Large envelopes in parts, so that small ones of other conversations go past them on the same connection.
 
 An envelope that is larger than `PART_BYTES` is set aside, and every other frame takes one part of it along. It is
-numbered when its end goes out: numbers stay the order of arrival. What belongs to the same conversation waits behind it,
-since order is kept there. Only one envelope at a time goes in parts.
+numbered when its end goes out: numbers stay the order of arrival. What belongs to the same conversation waits behind
+it, since order is kept there. Only one envelope at a time goes in parts.
 
 Pure. It refuses to know what a conversation is: whoever makes the link says that.
 """
