@@ -45,6 +45,7 @@ from rmb_peer.registry.cached import CachedRegistry
 from rmb_peer.registry.opening import open_registry
 from rmb_peer.registry.tfchain.errors import WrongChain
 from rmb_peer.registry.tfchain.records import chain_relays
+from rmb_peer.remembered import Remembered
 from rmb_peer.sender import Sender
 from rmb_peer.stopping import Stopped, until_stopped
 from rmb_peer.transport.inbox import Inbox
@@ -162,7 +163,7 @@ class Gateway:
             offers=self._offers,
             ticket_of=self._tickets.of,
         )
-        conclusions = Conclusions(queues)
+        conclusions, remembered = Conclusions(queues), Remembered(queues)
         uid_key = await self._unless_stopped(queues.uid_key())
         async with until_stopped() as tasks:
             sender = Sender(
@@ -178,6 +179,7 @@ class Gateway:
             )
             upstream = Upstream(
                 queues=queues,
+                remembered=remembered,
                 sender=sender,
                 conclusions=conclusions,
                 uid_key=uid_key,
@@ -191,6 +193,7 @@ class Gateway:
                 cache=cache,
                 inbox=pool.inbox,
                 queues=queues,
+                remembered=remembered,
                 sender=sender,
                 conclusions=conclusions,
                 tasks=tasks,

@@ -5,12 +5,12 @@ addition.
 """
 
 import hashlib
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from rmb_peer.protocol.address import Address
 from rmb_peer.protocol.envelope import Envelope, destination_of, parse_envelope, source_of
 from rmb_peer.protocol.errors import ClockSkew, MessageExpired, NotForUs, UnsignedMessage
-from rmb_peer.protocol.lifetime import envelope_ttl_s
+from rmb_peer.protocol.lifetime import ttl_s
 from rmb_peer.uids import ONCE_BYTES
 
 CLOCK_SKEW_S_MAX = 600
@@ -24,8 +24,7 @@ _MARK_BYTES = 16
 _KINDS = ("request", "response", "error")
 
 
-@dataclass(frozen=True, slots=True)
-class Arrival:
+class Arrival(NamedTuple):
     """An envelope worth looking at.
 
     Attributes:
@@ -72,16 +71,17 @@ def examine(frame: bytes, own_twin: int, now_s: int, session: str | None = None)
     if source.twin == 0:
         if kind != "error" or envelope.HasField("signature"):
             raise UnsignedMessage(kind)
-    elif destination_of(envelope) != Address(own_twin, session):
+    elif destination_of(envelope) != (own_twin, session):
         raise NotForUs(f"addressed to {destination_of(envelope)}, this is twin {own_twin}")
-    ttl_s = envelope_ttl_s(envelope, now_s)
-    if ttl_s is None:
+    timestamp = envelope.timestamp
+    left_s = ttl_s(timestamp, envelope.expiration, now_s)
+    if left_s is None:
         raise MessageExpired(envelope)
-    if envelope.timestamp > now_s + CLOCK_SKEW_S_MAX:
-        raise ClockSkew(f"timestamp is {envelope.timestamp - now_s} s in the future", envelope)
-    if ttl_s > LIFETIME_S_ACCEPTED:
-        raise ClockSkew(f"lifetime of {ttl_s} s exceeds {LIFETIME_S_ACCEPTED} s", envelope)
-    return Arrival(envelope, source, kind, ttl_s, _marks(envelope, source, frame), len(frame))
+    if timestamp > now_s + CLOCK_SKEW_S_MAX:
+        raise ClockSkew(f"timestamp is {timestamp - now_s} s in the future", envelope)
+    if left_s > LIFETIME_S_ACCEPTED:
+        raise ClockSkew(f"lifetime of {left_s} s exceeds {LIFETIME_S_ACCEPTED} s", envelope)
+    return Arrival(envelope, source, kind, left_s, _marks(envelope, source, frame), len(frame))
 
 
 def _marks(envelope: Envelope, source: Address, frame: bytes) -> tuple[str, ...]:
@@ -91,8 +91,8 @@ def _marks(envelope: Envelope, source: Address, frame: bytes) -> tuple[str, ...]
     """
     if not source.twin:
         return (_digest(frame),)
-    signature = _digest(b"%d:%s" % (source.twin, envelope.signature))
-    return (signature, f"{source.twin}:{envelope.once.hex()}") if len(envelope.once) == ONCE_BYTES else (signature,)
+    once, signature = envelope.once, _digest(b"%d:%s" % (source.twin, envelope.signature))
+    return (signature, f"{source.twin}:{once.hex()}") if len(once) == ONCE_BYTES else (signature,)
 
 
 def _digest(data: bytes) -> str:

@@ -12,6 +12,10 @@ from collections.abc import Iterable
 from rmb_peer.local.queues import DeadLetter, Delivery, LocalQueues
 from rmb_peer.logs import event, get_logger
 
+SETTLE_AFTER_S = 0.01
+"""How long a forgotten entry may wait for others, so that the store is asked once for many. What a crash meanwhile
+sends again is recognised as a repeat. A guess: more than a lone request and its answer take."""
+
 _LOG = get_logger("gateway")
 
 
@@ -25,6 +29,7 @@ class Conclusions:
         self._letters: list[DeadLetter] = []
         self._entries: list[str] = []
         self._something = asyncio.Event()
+        self._soon: asyncio.TimerHandle | None = None
         self._writing = asyncio.Lock()
 
     def tell(self, error: Delivery) -> None:
@@ -41,7 +46,8 @@ class Conclusions:
     def settle(self, entries: Iterable[str]) -> None:
         """Forget outbox entries, after everything that was told and buried before this call."""
         self._entries += entries
-        self._something.set()
+        if self._soon is None:
+            self._soon = asyncio.get_running_loop().call_later(SETTLE_AFTER_S, self._something.set)
 
     async def run(self) -> None:
         """Write until cancelled."""
@@ -53,6 +59,9 @@ class Conclusions:
         """Write what has been collected so far."""
         async with self._writing:
             self._something.clear()
+            if self._soon is not None:
+                self._soon.cancel()
+                self._soon = None
             errors, self._errors = self._errors, []
             letters, self._letters = self._letters, []
             entries, self._entries = self._entries, []

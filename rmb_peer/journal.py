@@ -85,8 +85,10 @@ class Journal:
         self._limits = limits or JournalLimits(0, 0)
         self._keeps = self._limits.bytes_max > 0
         self._wall_clock = wall_clock
-        self._pending: deque[tuple[int, str, str, dict[str, Any]]] = deque(maxlen=PENDING_EVENTS_MAX)
+        self._pending: deque[tuple[float, str, str, dict[str, Any]]] = deque(maxlen=PENDING_EVENTS_MAX)
         self._something = asyncio.Event()
+        self._due = False
+        """Whether `_something` is set: asked for every note."""
         self._failing = False
 
     def note(self, uid: str, code: str, /, **fields: Any) -> None:
@@ -104,11 +106,15 @@ class Journal:
             return
         if len(self._pending) == PENDING_EVENTS_MAX:
             self.dropped += 1
+        if len(uid) > TEXT_CHARS_MAX:
+            uid = uid[:TEXT_CHARS_MAX]
         for name, value in fields.items():
             if type(value) is str and len(value) > TEXT_CHARS_MAX:
                 fields[name] = value[:TEXT_CHARS_MAX]
-        self._pending.append((int(self._wall_clock() * 1000), uid[:TEXT_CHARS_MAX], code, fields))
-        self._something.set()
+        self._pending.append((self._wall_clock(), uid, code, fields))
+        if not self._due:
+            self._due = True
+            self._something.set()
 
     async def run(self, queues: LocalQueues) -> None:
         """Write notes until cancelled."""
@@ -120,8 +126,13 @@ class Journal:
     async def flush(self, queues: LocalQueues) -> None:
         """Write what was noted so far; what the store does not take is dropped."""
         self._something.clear()
+        self._due = False
         while self._pending:
-            events = [self._pending.popleft() for _ in range(min(CHUNK_EVENTS_MAX, len(self._pending)))]
+            count = min(CHUNK_EVENTS_MAX, len(self._pending))
+            events = []
+            for _ in range(count):
+                at_s, uid, code, fields = self._pending.popleft()
+                events.append((int(at_s * 1000), uid, code, fields))
             try:
                 await queues.append_journal(pack(events), self._limits, self._wall_clock())
             except JournalFailed as error:

@@ -5,7 +5,7 @@ This module refuses to know who wants to send and why; how it ended goes back th
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from rmb_peer.journal import Journal
 from rmb_peer.large import Aside, in_pieces
@@ -43,8 +43,7 @@ LOOKUP_BYTES_MAX = 128 * 1024 * 1024
 """Their payloads. A guess, likewise."""
 
 
-@dataclass(frozen=True, slots=True)
-class Draft:
+class Draft(NamedTuple):
     """An envelope with everything but source, cipher, stamp and signature.
 
     Attributes:

@@ -1,7 +1,6 @@
 """Identifiers of messages, derived from the outbox entry they were made from: the same again after a restart."""
 
 import hashlib
-from uuid import UUID
 
 ONCE_BYTES = 16
 
@@ -13,8 +12,10 @@ def request_uid(key: bytes, entry: str) -> str:
         key: the store's uid key, so that uids of two gateways differ and cannot be guessed.
         entry: outbox id.
     """
-    digest = hashlib.blake2b(entry.encode(), key=key, digest_size=16, person=b"rmb uid").digest()
-    return str(UUID(bytes=digest, version=4))
+    digits = hashlib.blake2b(entry.encode(), key=key, digest_size=16, person=b"rmb uid").hexdigest()
+    # By hand: making a `UUID` for this costs twice the hash. Version 4 and variant 1 (RFC 9562, 4 and 5.4).
+    variant = "89ab"[int(digits[16], 16) & 3]
+    return f"{digits[:8]}-{digits[8:12]}-4{digits[13:16]}-{variant}{digits[17:20]}-{digits[20:]}"
 
 
 def once_id(key: bytes, entry: str, index: int) -> bytes:

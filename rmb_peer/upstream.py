@@ -7,7 +7,7 @@ on the caller's `ret` list, and kept as a dead letter where nobody could be told
 import asyncio
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from rmb_peer.conclusions import Conclusions, Ticket
 from rmb_peer.deadlines import GRACE_S
@@ -28,14 +28,9 @@ from rmb_peer.protocol.address import Address
 from rmb_peer.protocol.envelope import Envelope, destination_of
 from rmb_peer.protocol.errors import BadRequest, MessageTooLarge, OtherError, RefusedByRelay, RequestExpired, RmbError
 from rmb_peer.protocol.large_envelope import LARGE_BYTES
-from rmb_peer.protocol.lifetime import (
-    ERROR_LIFETIME_S,
-    RESPONSE_LIFETIME_S,
-    cap,
-    envelope_ttl_s,
-    stamp_envelope,
-)
+from rmb_peer.protocol.lifetime import ERROR_LIFETIME_S, RESPONSE_LIFETIME_S, cap, stamp, ttl_s
 from rmb_peer.protocol.names import check_command
+from rmb_peer.remembered import Remembered
 from rmb_peer.sender import Draft, Sender
 from rmb_peer.transport.parcels import Reached
 from rmb_peer.uids import once_id, request_uid
@@ -58,7 +53,7 @@ YIELD_EVERY = 16
 _LOG = get_logger("gateway")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)
 class _Outgoing:
     """One taken item, ready to be sent: for a request the destination and `once` are still missing."""
 
@@ -82,6 +77,7 @@ class Upstream:
         self,
         *,
         queues: LocalQueues,
+        remembered: Remembered,
         sender: Sender,
         conclusions: Conclusions,
         uid_key: bytes,
@@ -93,6 +89,7 @@ class Upstream:
 
         Args:
             queues: the store.
+            remembered: is told who waits.
             sender: seals, signs and hands to the relays.
             conclusions: writes how things ended.
             uid_key: see `LocalQueues.uid_key`.
@@ -102,6 +99,7 @@ class Upstream:
         """
         self._journal = journal or Journal()
         self._queues = queues
+        self._remembered = remembered
         self._sender = sender
         self._conclusions = conclusions
         self._uid_key = uid_key
@@ -135,7 +133,8 @@ class Upstream:
         for plan in outgoing:
             ticket = Ticket(plan.taken.entry, len(plan.indices), self._conclusions)
             for index in plan.indices:
-                await self._room.wait()  # each is made when there is room: `dst` may be long, and the payload too
+                if not self._room.is_set():
+                    await self._room.wait()  # each is made when there is room: `dst` may be long, and the payload too
                 self._send(plan, ticket, index)
                 count += 1
                 if count % YIELD_EVERY == 0:
@@ -143,17 +142,18 @@ class Upstream:
 
     async def _remember(self, outgoing: list[_Outgoing]) -> list[_Outgoing]:
         """Write down who waits, before anything leaves; of what an earlier run remembered only send what is open."""
-        requests = [(plan, plan.waiting) for plan in outgoing if plan.waiting is not None]
-        await self._queues.remember([waiting for plan, waiting in requests if not plan.taken.remembered])
-        again = [(plan, waiting) for plan, waiting in requests if plan.taken.remembered]
+        requests = [plan.waiting for plan in outgoing if plan.waiting is not None and not plan.taken.remembered]
+        if requests:
+            await self._queues.remember(requests)
+            self._remembered.keep(requests)
+        again = [(plan, plan.waiting) for plan in outgoing if plan.taken.remembered and plan.waiting is not None]
+        if not again:
+            return outgoing
         still_open = await self._queues.still_open([waiting for _, waiting in again])
-        open_of = {
-            plan.taken.entry: [index for index, twin in enumerate(waiting.destinations) if twin in twins]
-            for (plan, waiting), twins in zip(again, still_open, strict=True)
-        }
-        self._conclusions.settle(entry for entry, indices in open_of.items() if not indices)
-        plans = [replace(plan, indices=open_of.get(plan.taken.entry, plan.indices)) for plan in outgoing]
-        return [plan for plan in plans if plan.indices]
+        for (plan, waiting), twins in zip(again, still_open, strict=True):
+            plan.indices = [index for index, twin in enumerate(waiting.destinations) if twin in twins]
+        self._conclusions.settle(plan.taken.entry for plan, _ in again if not plan.indices)
+        return [plan for plan in outgoing if plan.indices]
 
     def _read(self, taken: Taken) -> _Outgoing | None:
         try:
@@ -173,15 +173,16 @@ class Upstream:
         large = cut_dat(taken.raw) if len(taken.raw) > LARGE_BYTES else None
         request = parse_request(taken.raw if large is None else large.light)
         uid = request_uid(self._uid_key, taken.entry)
-        event(
-            _LOG,
-            logging.DEBUG,
-            "taken",
-            uid=uid,
-            ref=request.reference,
-            command=request.command,
-            destinations=list(request.destinations),
-        )
+        if _LOG.isEnabledFor(logging.DEBUG):
+            event(
+                _LOG,
+                logging.DEBUG,
+                "taken",
+                uid=uid,
+                ref=request.reference,
+                command=request.command,
+                destinations=list(request.destinations),
+            )
         self._journal.note(
             uid,
             "taken" if taken.found_since_s is None else "resumed",
@@ -205,33 +206,33 @@ class Upstream:
             else:
                 self._refuse(taken, error, request.reply_to, request.reference)
             return None
+        expiration_s = base.expiration
         waiting = Waiting(
             uid=uid,
             reference=request.reference,
             reply_to=request.reply_to,
-            ttl_s=base.expiration,
+            ttl_s=expiration_s,
             destinations=request.destinations,
-            deadline_s=base.timestamp + base.expiration + GRACE_S,
+            deadline_s=base.timestamp + expiration_s + GRACE_S,
             entry=taken.entry,
         )
         return _Outgoing(taken, request, base, waiting=waiting, indices=range(len(request.destinations)), large=large)
 
     def _request_envelope(self, request: OutgoingRequest, uid: str, began_s: int) -> Envelope:
+        now_s = int(self._wall_clock())
+        timestamp, expiration = stamp(began_s, request.expiration_s, now_s)
+        if ttl_s(timestamp, expiration, now_s) is None:
+            hint = "`exp` is 0" if request.expiration_s == 0 else "`now` + `exp` has passed"
+            raise RequestExpired(f"request has expired: {hint}; give the lifetime in seconds")
         envelope = Envelope(
             uid=uid,
             tags=request.tags,
-            timestamp=began_s,
-            expiration=request.expiration_s,
+            timestamp=timestamp,
+            expiration=cap(expiration),
             schema=request.schema,
             plain=request.payload,
         )
         envelope.request.command = request.command
-        now_s = int(self._wall_clock())
-        stamp_envelope(envelope, now_s)
-        if envelope_ttl_s(envelope, now_s) is None:
-            hint = "`exp` is 0" if request.expiration_s == 0 else "`now` + `exp` has passed"
-            raise RequestExpired(f"request has expired: {hint}; give the lifetime in seconds")
-        envelope.expiration = cap(envelope.expiration)
         return envelope
 
     def _read_response(self, taken: Taken) -> _Outgoing | None:
@@ -239,31 +240,31 @@ class Upstream:
         response = parse_response(taken.raw if large is None else large.light)
         if response.error is not None:
             large = None  # then the payload does not count
-        event(_LOG, logging.DEBUG, "taken", uid=response.uid, destinations=[response.destination.twin])
+        receiver = response.destination.twin
+        if _LOG.isEnabledFor(logging.DEBUG):
+            event(_LOG, logging.DEBUG, "taken", uid=response.uid, destinations=[receiver])
         self._journal.note(
             response.uid,
             "reply-taken" if taken.found_since_s is None else "resumed",
-            twin=response.destination.twin,
+            twin=receiver,
             err=response.error[0] if response.error else None,
         )
-        envelope = self._response_envelope(response)
-        envelope.once = once_id(self._uid_key, taken.entry, 0)
         try:
-            if response.destination.twin == 0:
-                raise BadRequest("twin 0 is nobody: `dst` must be the `src` of the request")
-            if envelope_ttl_s(envelope, int(self._wall_clock())) is None:
-                raise RequestExpired(f"response has expired: it is older than {cap(RESPONSE_LIFETIME_S)} seconds")
+            envelope = self._response_envelope(response, once_id(self._uid_key, taken.entry, 0))
         except RmbError as error:
             self._refuse(taken, error, None, None)
             return None
         return _Outgoing(taken, None, envelope, large=large)
 
-    def _response_envelope(self, response: OutgoingResponse) -> Envelope:
+    def _response_envelope(self, response: OutgoingResponse, once: bytes) -> Envelope:
+        if response.destination.twin == 0:
+            raise BadRequest("twin 0 is nobody: `dst` must be the `src` of the request")
+        now_s = int(self._wall_clock())
+        timestamp, expiration = stamp(response.now_s, cap(RESPONSE_LIFETIME_S), now_s)
+        if ttl_s(timestamp, expiration, now_s) is None:
+            raise RequestExpired(f"response has expired: it is older than {cap(RESPONSE_LIFETIME_S)} seconds")
         envelope = Envelope(
-            uid=response.uid,
-            timestamp=response.now_s,
-            expiration=cap(RESPONSE_LIFETIME_S),
-            schema=response.schema,
+            uid=response.uid, timestamp=timestamp, expiration=expiration, schema=response.schema, once=once
         )
         response.destination.write_to(envelope.destination)
         if response.error is None:
@@ -271,7 +272,6 @@ class Upstream:
             envelope.plain = response.payload
         else:
             envelope.error.code, envelope.error.message = response.error
-        stamp_envelope(envelope, int(self._wall_clock()))
         return envelope
 
     def _check_size(self, payload_bytes: int) -> None:
@@ -283,8 +283,9 @@ class Upstream:
     def _send(self, plan: _Outgoing, ticket: Ticket, index: int) -> None:
         envelope = plan.envelope
         if plan.request is not None:
-            envelope = Envelope()
-            envelope.CopyFrom(plan.envelope)
+            if len(plan.indices) > 1:
+                envelope = Envelope()
+                envelope.CopyFrom(plan.envelope)
             envelope.destination.twin = plan.request.destinations[index]
             envelope.once = once_id(self._uid_key, plan.taken.entry, index)
         self._count(1, len(plan.taken.raw))

@@ -21,8 +21,8 @@ def encode(waiting: Waiting) -> bytes:
         ttl=waiting.ttl_s,
         destinations=waiting.destinations,
     )
-    record.checksum = _checksum(record)
-    return record.SerializeToString()
+    data = record.SerializeToString()
+    return data + Backlog(checksum=_checksum(data)).SerializeToString()  # fields of a message may follow one another
 
 
 def decode(data: bytes) -> Waiting | None:
@@ -33,7 +33,7 @@ def decode(data: bytes) -> Waiting | None:
         return None
     checksum = record.checksum
     record.checksum = 0
-    if checksum and checksum != _checksum(record):
+    if checksum and checksum != _checksum(record.SerializeToString()):
         return None
     return Waiting(
         uid=record.uid,
@@ -44,6 +44,6 @@ def decode(data: bytes) -> Waiting | None:
     )
 
 
-def _checksum(record: Backlog) -> int:
+def _checksum(data: bytes) -> int:
     """Never 0: that means none."""
-    return zlib.crc32(record.SerializeToString()) or 1
+    return zlib.crc32(data) or 1

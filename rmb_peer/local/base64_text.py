@@ -5,6 +5,12 @@ Padding may be absent. Excess padding, white space, foreign characters and bits 
 
 import binascii
 
+_NO_BITS_OF_2 = "AEIMQUYcgkosw048"
+"""Characters whose last two bits are zero: what may come before one padding character (RFC 4648, 3.5)."""
+
+_NO_BITS_OF_4 = "AQgw"
+"""Characters whose last four bits are zero: what may come before two."""
+
 
 def decode(text: str) -> bytes:
     """Read base64.
@@ -12,19 +18,17 @@ def decode(text: str) -> bytes:
     Raises:
         ValueError: the text is not base64; says in which way.
     """
+    if not text.isascii():
+        raise ValueError("contains a character that is not in the standard alphabet")
+    if len(text) % 4:
+        if text.endswith("="):
+            raise ValueError("has the wrong number of padding characters")
+        text += "=" * (-len(text) % 4)
     try:
-        raw = text.encode("ascii")
-    except UnicodeEncodeError:
-        raise ValueError("contains a character that is not in the standard alphabet") from None
-    if not raw.endswith(b"="):
-        raw += b"=" * (-len(raw) % 4)
-    elif len(raw) % 4:
-        raise ValueError("has the wrong number of padding characters")
-    try:
-        data = binascii.a2b_base64(raw, strict_mode=True)
+        data = binascii.a2b_base64(text, strict_mode=True)
     except binascii.Error:
         raise ValueError("has characters or padding where none belong, or a length that cannot be") from None
-    if raw.endswith(b"=") and encode(data[-(len(data) % 3) :]) != raw[-4:].decode():
+    if text.endswith("=") and (text[-3] not in _NO_BITS_OF_4 if text[-2] == "=" else text[-2] not in _NO_BITS_OF_2):
         raise ValueError("has bits left over in its last character")
     return data
 

@@ -60,37 +60,46 @@ local function answer(uid, twin, kept)
   return redis.call("EXISTS", BACKLOG .. uid) == 1
 end
 
-local function seen(mark) return mark ~= "" and redis.call("EXISTS", mark) == 1 end
+local function mark_new(mark, ttl) return mark == "" or redis.call("SET", mark, "", "NX", "EX", ttl) end
 
+-- One command for each mark and one for the push, instead of asking first: what must not be is taken back, which is rare
+-- and which nobody sees, because nothing else runs meanwhile.
 local function deliver(list, value, ttl, mark, second, or_bury, how, uid, twin, kept)
-  if seen(mark) or seen(second) then return 1 end
-  local problem
-  local length = redis.pcall("LLEN", list)
-  if type(length) == "table" then
-    problem = redis.pcall("GET", list) == GONE and 4 or length.err
-  elseif length >= entries_max then
-    problem = 2
+  if not mark_new(mark, ttl) then return 1 end
+  if not mark_new(second, ttl) then
+    redis.call("DEL", mark)
+    return 1
   end
   if how == "e" then
-    if not tell(uid, twin) then return 1 end
+    if not tell(uid, twin) then
+      if mark ~= "" then redis.call("DEL", mark, second) end
+      return 1
+    end
     if twin ~= "" and redis.call("EXISTS", OPEN .. uid) == 0 then finish(uid, kept) end
   end
+  local problem
+  local length = redis.pcall("LPUSH", list, value)
+  if type(length) == "table" then
+    problem = redis.pcall("GET", list) == GONE and 4 or length.err
+  elseif length > entries_max then
+    problem = 2
+  elseif how == "a" and not answer(uid, twin, kept) then
+    problem = 3
+  end
   if problem then
+    if type(length) == "number" then redis.call("LPOP", list) end
+    if mark ~= "" then redis.call("DEL", mark, second) end
     if or_bury == "1" and problem ~= 4 then
       local why = problem == 2 and "full" or problem
       bury("response", "the error could not be pushed to the list '" .. list .. "': " .. why, value, uid, list)
     end
     return problem
   end
-  if how == "a" and not answer(uid, twin, kept) then return 3 end
-  redis.call("LPUSH", list, value)
-  if how == "e" and length == 0 then
+  if length == 1 and (how == "e" or or_bury == "1") then -- what may be buried is an error of ours, with or without an ending
     redis.call("EXPIRE", list, unread_s)
-  elseif length > 0 and how == "a" then
+  elseif length > 1 and how == "a" then
     redis.call("PERSIST", list) -- it may hold an unread error, and is in use after all
   end
-  if mark ~= "" then redis.call("SET", mark, "", "EX", ttl) end
-  if second ~= "" then redis.call("SET", second, "", "EX", ttl) end
   return 0
 end
 

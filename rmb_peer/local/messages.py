@@ -4,8 +4,7 @@ Output is compact, keys in the order of the specification, absent optionals writ
 Redis, twins and keys.
 """
 
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 
@@ -45,8 +44,7 @@ class MalformedMessage(BadRequest):
         self.responds_to = responds_to
 
 
-@dataclass(frozen=True, slots=True)
-class OutgoingRequest:
+class OutgoingRequest(NamedTuple):
     """What a client pushed (spec rmb 5.2). Times in seconds; `now_s` 0 means now."""
 
     reference: str | None
@@ -60,8 +58,7 @@ class OutgoingRequest:
     now_s: int
 
 
-@dataclass(frozen=True, slots=True)
-class OutgoingResponse:
+class OutgoingResponse(NamedTuple):
     """What a service pushed (spec rmb 5.4). `error` is (code, text); the payload is ignored when it is set."""
 
     uid: str

@@ -3,7 +3,7 @@
 Absent and empty session ids are different sessions everywhere, so `None` and `""` are never folded together here.
 """
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from rmb_peer.protocol.pb.envelope_pb2 import Address as AddressMessage
 
@@ -11,9 +11,8 @@ TWIN_ID_MAX = 2**32 - 1
 """Twin ids are u32 (spec rmb 1)."""
 
 
-@dataclass(frozen=True, slots=True)
-class Address:
-    """Where a message comes from or goes to.
+class Address(NamedTuple):
+    """Where a message comes from or goes to. A tuple, because several are made for every message.
 
     Attributes:
         twin: twin id; 0 means nobody, or a relay speaking for itself.

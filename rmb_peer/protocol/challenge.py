@@ -8,7 +8,6 @@ Not covered: the signature itself, the kind, which payload member is used, unkno
 
 import hashlib
 
-from rmb_peer.protocol.pb.envelope_pb2 import Address as AddressMessage
 from rmb_peer.protocol.pb.envelope_pb2 import Envelope
 
 
@@ -17,36 +16,35 @@ def challenge_text(envelope: Envelope) -> bytes:
 
     An absent address contributes `0`, as the Rust gateway does; that matters for unsigned messages only.
     """
-    parts = [envelope.uid.encode()]
-    if envelope.HasField("tags"):
-        parts.append(envelope.tags.encode())
-    parts += (b"%d%d" % (envelope.timestamp, envelope.expiration), _address(envelope.source))
-    parts.append(_address(envelope.destination))
-    kind = envelope.WhichOneof("message")
-    if kind == "request":
-        parts.append(envelope.request.command.encode())
-    elif kind == "error":
-        parts.append(b"%d" % envelope.error.code)
-        parts.append(envelope.error.message.encode())
-    if envelope.HasField("schema"):
-        parts.append(envelope.schema.encode())
-    if envelope.HasField("federation"):
-        parts.append(envelope.federation.encode())
-    payload = envelope.WhichOneof("payload")
-    if payload == "cipher":
-        parts.append(envelope.cipher)
-    elif payload == "plain":
-        parts.append(envelope.plain)
-    parts += (relay.encode() for relay in envelope.relays)
-    return b"".join(parts)
+    return b"".join(_parts(envelope))
 
 
 def challenge(envelope: Envelope) -> bytes:
     """The 16 bytes that are given to the signature scheme."""
-    return hashlib.md5(challenge_text(envelope), usedforsecurity=False).digest()
+    before, payload, after = _parts(envelope)
+    digest = hashlib.md5(before, usedforsecurity=False)
+    digest.update(payload)  # by itself: it may be 16 MiB, which are not copied for this
+    if after:
+        digest.update(after)
+    return digest.digest()
 
 
-def _address(address: AddressMessage) -> bytes:
-    if address.HasField("connection"):
-        return b"%d%s" % (address.twin, address.connection.encode())
-    return b"%d" % address.twin
+def _parts(envelope: Envelope) -> tuple[bytes, bytes, bytes]:
+    """What comes before the payload, the payload, and what follows it.
+
+    An absent text reads as an empty one, and both contribute nothing; so presence need not be asked for.
+    """
+    source, destination = envelope.source, envelope.destination
+    before = (
+        f"{envelope.uid}{envelope.tags}{envelope.timestamp}{envelope.expiration}"
+        f"{source.twin}{source.connection}{destination.twin}{destination.connection}"
+    )
+    kind = envelope.WhichOneof("message")
+    if kind == "request":
+        before += envelope.request.command
+    elif kind == "error":
+        before += f"{envelope.error.code}{envelope.error.message}"
+    before += envelope.schema + envelope.federation
+    # One payload at most is present; the other one reads as empty.
+    relays = envelope.relays
+    return before.encode(), envelope.cipher or envelope.plain, "".join(relays).encode() if relays else b""

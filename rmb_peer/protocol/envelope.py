@@ -17,7 +17,7 @@ from rmb_peer.protocol.errors import (
     MessageExpired,
     SenderHasNoPublicKey,
 )
-from rmb_peer.protocol.lifetime import ERROR_LIFETIME_S, LIFETIME_S_MAX, envelope_ttl_s, stamp_envelope
+from rmb_peer.protocol.lifetime import ERROR_LIFETIME_S, LIFETIME_S_MAX, stamp_envelope
 from rmb_peer.protocol.pb.envelope_pb2 import Envelope
 from rmb_peer.protocol.signatures import Signer, verify
 
@@ -85,8 +85,7 @@ def seal_and_sign(
         CannotEncrypt: the receiver's key is no key.
         MessageExpired: no lifetime is left.
     """
-    stamp_envelope(envelope, now_s)
-    if envelope_ttl_s(envelope, now_s) is None:
+    if stamp_envelope(envelope, now_s) is None:
         raise MessageExpired
     if receiver_public_key is not None:
         assert envelope.WhichOneof("payload") != "cipher", "sealed already: this would send the empty text instead"

@@ -21,7 +21,7 @@ from rmb_peer.protocol.errors import (
     MessageExpired,
 )
 from rmb_peer.protocol.large_fields import cut, head_of
-from rmb_peer.protocol.lifetime import envelope_ttl_s, stamp_envelope
+from rmb_peer.protocol.lifetime import stamp_envelope
 from rmb_peer.protocol.signatures import Signer, verify
 
 LARGE_BYTES = 256 * 1024
@@ -75,8 +75,7 @@ def seal_and_sign_large(
         MessageExpired: no lifetime is left.
     """
     envelope.ClearField("payload")  # an empty one would be there beside the large one
-    stamp_envelope(envelope, now_s)
-    if envelope_ttl_s(envelope, now_s) is None:
+    if stamp_envelope(envelope, now_s) is None:
         raise MessageExpired
     parts = [bytes(plain)] if cipher is None else [nonce, cipher.encrypt(nonce, plain, None)]
     envelope.signature = signer.sign(_challenge(envelope, *parts))

@@ -28,9 +28,18 @@ def stamp(timestamp: int, expiration: int, now_s: int) -> tuple[int, int]:
     return now_s, max(0, expiration - (now_s - timestamp))
 
 
-def stamp_envelope(envelope: Envelope, now_s: int) -> None:
-    """`stamp`, applied to the fields of `envelope`."""
-    envelope.timestamp, envelope.expiration = stamp(envelope.timestamp, envelope.expiration, now_s)
+def stamp_envelope(envelope: Envelope, now_s: int) -> int | None:
+    """`stamp`, applied to the fields of `envelope`.
+
+    Returns:
+        seconds that are left, see `ttl_s`.
+    """
+    expiration = envelope.expiration
+    timestamp = envelope.timestamp
+    if timestamp != now_s:
+        timestamp, expiration = stamp(timestamp, expiration, now_s)
+        envelope.timestamp, envelope.expiration = timestamp, expiration
+    return ttl_s(timestamp, expiration, now_s)
 
 
 def ttl_s(timestamp: int, expiration: int, now_s: int) -> int | None:

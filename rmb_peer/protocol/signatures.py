@@ -3,6 +3,8 @@
 The account id of a twin *is* its public key; which scheme it belongs to is said only by the type byte of a signature.
 """
 
+from collections.abc import Callable
+from functools import cache
 from typing import Literal, Protocol, get_args
 
 from rmb_peer.protocol.errors import InvalidSignature
@@ -95,11 +97,17 @@ def verify(signature: bytes, message: bytes, account: bytes) -> None:
         raise InvalidSignature("invalid signature type (expected either sr25519 or ed25519)")
 
 
-def _verify_sr25519(raw: bytes, message: bytes, account: bytes) -> bool:
+@cache
+def _sr25519_verifier() -> Callable[[bytes, bytes, bytes], bool]:
+    """Loaded when the first such signature comes; asking the import system for each costs half a microsecond."""
     import sr25519
 
+    return sr25519.verify  # type: ignore[no-any-return]
+
+
+def _verify_sr25519(raw: bytes, message: bytes, account: bytes) -> bool:
     try:
-        return bool(sr25519.verify(raw, message, account))
+        return bool(_sr25519_verifier()(raw, message, account))
     except ValueError:  # structurally no signature, or the account is no key of this scheme
         return False
 

@@ -3,7 +3,7 @@
 import asyncio
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
+from typing import NamedTuple
 
 INBOX_FRAMES_MAX = 2048
 """A guess: several batches. The Rust gateway holds 200 frames for each relay (spec rmb 5.7)."""
@@ -12,8 +12,7 @@ INBOX_BYTES_MAX = 64 * 1024 * 1024
 """A guess: four of the largest messages."""
 
 
-@dataclass(frozen=True, slots=True)
-class Received:
+class Received(NamedTuple):
     """One frame.
 
     Attributes:

@@ -5,7 +5,6 @@ import os
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -271,9 +270,9 @@ async def test_more_answers_of_one_destination_are_delivered(setup: Setup) -> No
 async def test_who_was_asked_twice_ends_twice_or_by_an_answer(setup: Setup) -> None:
     """One error for each time it was asked; but one answer may stand for both, since a receiver may see one message."""
     queues, programs = setup
-    await queues.remember([MANY, replace(MANY, uid="again")])
+    await queues.remember([MANY, MANY._replace(uid="again")])
     assert await queues.deliver([error_of(MANY, 2)] * 3) == [DELIVERED, DELIVERED, REPEATED]
-    again = replace(MANY, uid="again")
+    again = MANY._replace(uid="again")
     assert await queues.deliver([answer_of(again, 2, b"answer"), error_of(again, 2)]) == [DELIVERED, REPEATED]
     overdue = await queues.overdue(DUE, 10)
     assert {request.uid: request.silent for request in overdue} == {"many": (1,), "again": (1,)}
@@ -284,7 +283,7 @@ async def test_overdue_is_told_oldest_first_and_stays_until_it_is(setup: Setup) 
     """Not before its time, not more than asked for, and again until the endings were written."""
     queues, _ = setup
     await queues.remember(
-        [replace(ONE, uid="later", deadline_s=1001), replace(ONE, uid="first", deadline_s=1000), MANY]
+        [ONE._replace(uid="later", deadline_s=1001), ONE._replace(uid="first", deadline_s=1000), MANY]
     )
     assert await queues.overdue(999.9, 10) == []
     assert [request.uid for request in await queues.overdue(1000, 10)] == ["first"]
@@ -300,10 +299,10 @@ async def test_overdue_is_told_oldest_first_and_stays_until_it_is(setup: Setup) 
 async def test_what_is_still_open(setup: Setup) -> None:
     """After a restart: the destinations that have not ended; none when all have, or when it was never remembered."""
     queues, _ = setup
-    other = replace(ONE, uid="other")
+    other = ONE._replace(uid="other")
     await queues.remember([ONE, MANY, other])
     await queues.deliver([answer_of(ONE, 7, b"1"), error_of(MANY, 1)])
-    never = replace(ONE, uid="never")
+    never = ONE._replace(uid="never")
     expected = [frozenset[int](), frozenset({2}), frozenset({7}), frozenset[int]()]
     assert await queues.still_open([ONE, MANY, other, never]) == expected
     assert await queues.still_open([]) == []
@@ -324,9 +323,9 @@ async def test_an_error_that_nobody_can_be_told_still_ends(setup: Setup) -> None
 async def test_a_caller_that_has_gone_is_not_written_to(setup: Setup) -> None:
     """Where a program left word that it no longer waits, nothing is pushed and nothing is buried."""
     queues, programs = setup
-    await queues.remember([ONE, replace(ONE, uid="answered")])
+    await queues.remember([ONE, ONE._replace(uid="answered")])
     await programs.go("ret")
-    answer = answer_of(replace(ONE, uid="answered"), 7, b"answer")
+    answer = answer_of(ONE._replace(uid="answered"), 7, b"answer")
     assert await queues.conclude([error_of(ONE, 7), answer], [], []) == [Outcome.GONE, Outcome.GONE]
     assert await programs.dead() == []
 
@@ -361,7 +360,7 @@ async def test_what_was_not_settled_comes_again(tmp_path: Path) -> None:
         queues = RedisQueues(await connect(server.url), random_bytes=os.urandom)
         await programs.lpush(keys.LOCAL_REQUESTS, *(b"%d" % n for n in range(5)))
         taken = await queues.take(10)
-        await queues.remember([replace(ONE, uid=item.entry, entry=item.entry) for item in taken[:3]])
+        await queues.remember([ONE._replace(uid=item.entry, entry=item.entry) for item in taken[:3]])
         await queues.settle([taken[0].entry, taken[3].entry])
         await queues.close()
         await programs.lpush(keys.LOCAL_REQUESTS, b"new")
@@ -535,6 +534,8 @@ async def test_a_list_with_only_an_unread_error_does_not_stay_for_ever(tmp_path:
         assert await programs.redis.ttl("ret") == -1
         await queues.conclude([error_of(MANY, 1)], [], [])
         assert await programs.redis.ttl("ret") == -1
+        await queues.conclude([Delivery("refused", b"error", ("told:1-0",), 60)], [], [])  # it never waited for anybody
+        assert 0 < await programs.redis.ttl("refused") <= keys.UNREAD_ERROR_S
 
 
 async def test_one_instant_for_telling_and_forgetting(tmp_path: Path) -> None:
@@ -559,7 +560,7 @@ async def test_a_request_to_very_many(tmp_path: Path) -> None:
     async with redis_setup(tmp_path) as (queues, programs):
         assert isinstance(programs, RedisPrograms)
         twins = tuple(range(1, 10_001))
-        requests = [replace(ONE, uid=f"u{n}", entry=f"{n}-0", destinations=twins) for n in range(1, 4)]
+        requests = [ONE._replace(uid=f"u{n}", entry=f"{n}-0", destinations=twins) for n in range(1, 4)]
         await queues.remember(requests)
         assert await programs.redis.hlen(keys.OPEN_PREFIX + "u3") == 10_000
         assert await programs.redis.get(keys.REMEMBERED) == b"3-0"

@@ -17,6 +17,7 @@ from rmb_peer.local.messages import local_error
 from rmb_peer.local.queues import Damaged, Delivery, Ending, Overdue, Taken, Waiting
 from rmb_peer.protocol.envelope import Envelope, relay_error
 from rmb_peer.registry.memory import MemoryRegistry
+from rmb_peer.remembered import TEXT_CHARS_MAX
 from rmb_peer.transport.parcels import Reached
 from rmb_peer.uids import request_uid
 from tests.support.gateways import Node, request_json, running_node, two_nodes
@@ -274,7 +275,7 @@ async def test_an_answer_to_a_damaged_record_is_kept() -> None:
 
     registry, store = MemoryRegistry(), Store(now=time.monotonic, random_bytes=os.urandom)
     async with scripted_relay() as relay, running_node(registry, [relay.url], queues=store) as a:
-        a.request(a.twin.id, cmd="rmb.version")
+        a.request(a.twin.id, cmd="rmb.version", ref="r" * (TEXT_CHARS_MAX + 1))  # too long for `Remembered`
         await a.until(lambda: a.memory.dead)
         (letter,) = a.memory.dead
         assert letter.kind == "received"

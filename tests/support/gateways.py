@@ -27,6 +27,7 @@ from rmb_peer.protocol.twin import Twin
 from rmb_peer.registry.base import Registry
 from rmb_peer.registry.cached import CachedRegistry
 from rmb_peer.registry.memory import MemoryRegistry
+from rmb_peer.remembered import Remembered
 from rmb_peer.sender import Sender
 from rmb_peer.transport.inbox import Inbox
 from rmb_peer.transport.relay_pool import RelayPool
@@ -154,7 +155,7 @@ async def running_node(
     twin = await registry.put(identity.signer, frozenset(relay_names), identity.public_key)
     cache = CachedRegistry(registry, absent_s=0.05, refresh_s=0.0)
     uid_key = await queues.uid_key()
-    conclusions = Conclusions(queues)
+    conclusions, remembered = Conclusions(queues), Remembered(queues)
     journal = Journal(JournalLimits(10**6, 3600))
     pool = RelayPool(
         relay_urls,
@@ -179,6 +180,7 @@ async def running_node(
         )
         upstream = Upstream(
             queues=queues,
+            remembered=remembered,
             sender=sender,
             conclusions=conclusions,
             uid_key=uid_key,
@@ -192,6 +194,7 @@ async def running_node(
             cache=cache,
             inbox=pool.inbox,
             queues=queues,
+            remembered=remembered,
             sender=sender,
             conclusions=conclusions,
             tasks=tasks,
