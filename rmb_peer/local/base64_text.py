@@ -5,6 +5,8 @@ Padding may be absent. Excess padding, white space, foreign characters and bits 
 
 import binascii
 
+import pybase64
+
 _NO_BITS_OF_2 = "AEIMQUYcgkosw048"
 """Characters whose last two bits are zero: what may come before one padding character (RFC 4648, 3.5)."""
 
@@ -25,7 +27,7 @@ def decode(text: str) -> bytes:
             raise ValueError("has the wrong number of padding characters")
         text += "=" * (-len(text) % 4)
     try:
-        data = binascii.a2b_base64(text, strict_mode=True)
+        data = pybase64.b64decode(text, validate=True)
     except binascii.Error:
         raise ValueError("has characters or padding where none belong, or a length that cannot be") from None
     if text.endswith("=") and (text[-3] not in _NO_BITS_OF_4 if text[-2] == "=" else text[-2] not in _NO_BITS_OF_2):
@@ -35,4 +37,4 @@ def decode(text: str) -> bytes:
 
 def encode(data: bytes) -> str:
     """Write base64, padded, on one line."""
-    return binascii.b2a_base64(data, newline=False).decode()
+    return pybase64.b64encode_as_string(data)
