@@ -16,18 +16,21 @@ from collections.abc import Coroutine, Sequence
 from relay.acknowledged_intake import AcknowledgedIntake
 from relay.attended import Spawn
 from relay.ends import LOST, End
-from relay.frames import WINDOW, Frames
+from relay.frames import WINDOW, Frames, frame_bytes_max
 from relay.handover import Handover, OnLink, Parcel
 from relay.log_lines import printable
 from relay.sessions import Session
 from relay.signed_in import SignedIn
 from relay.tasks import end as end_tasks
 from rmb_peer.logs import event, get_logger
+from rmb_peer.protocol.envelope import MESSAGE_BYTES_MAX
+from rmb_peer.protocol.large_envelope import source_twin
 from rmb_peer.protocol.link.endings import Window
 from rmb_peer.protocol.link.link import Link
 
-IN_FLIGHT = Window(4096, 8 * 1024 * 1024)
-"""What is on its way to a client at most, however much it would take; bounds our memory. A guess, as above."""
+IN_FLIGHT = Window(4096, 8 * 1024 * 1024 + MESSAGE_BYTES_MAX)
+"""What is on its way to a client at most, however much it would take; bounds our memory. A guess, as above: with one of
+the largest on its way there is room for others."""
 
 TURN_ENVELOPES = 512
 """Envelopes of one client that are handled before others get their turn; a guess: some milliseconds."""
@@ -41,7 +44,9 @@ class AcknowledgedConnection(SignedIn):
     def _prepare(self) -> None:
         self._intake: AcknowledgedIntake
         self._metrics = self._exchange.metrics
-        self._link: Link[OnLink] = Link(WINDOW)
+        self._link: Link[OnLink] = Link(
+            WINDOW, source_twin, envelope_bytes_max=frame_bytes_max(self._common.message_bytes_max)
+        )
         self._frames = Frames(self._link, self._metrics, self._socket.send)
         self.settle = self._frames.settle
         """See `handover.Sender`."""

@@ -18,8 +18,9 @@ from relay.sessions import Session
 from relay.switch import RATE_LIMITED, Refusal, no_envelope, too_large
 from rmb_peer.logs import get_logger
 from rmb_peer.protocol.address import Address
-from rmb_peer.protocol.envelope import Envelope, parse_envelope, turn_ping
+from rmb_peer.protocol.envelope import Envelope, turn_ping
 from rmb_peer.protocol.errors import InvalidPayloadData
+from rmb_peer.protocol.large_envelope import for_routing
 from rmb_peer.protocol.lifetime import envelope_ttl_s
 from rmb_peer.protocol.link.endings import IS_SAFE
 
@@ -92,7 +93,7 @@ class AcknowledgedIntake(Routing[int]):
                 self._refuse_unread(too_large(self._message_bytes_max), number)
                 continue
             try:
-                envelope = parse_envelope(data)
+                envelope = for_routing(data)
             except InvalidPayloadData as error:
                 self._refuse_unread(no_envelope(str(error)), number)
                 continue

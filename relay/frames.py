@@ -13,12 +13,13 @@ from relay.bell import Bell
 from relay.ends import End, rules_broken
 from relay.metrics import Metrics
 from relay.switch import Refusal
+from rmb_peer.protocol.envelope import MESSAGE_BYTES_MAX
 from rmb_peer.protocol.link.endings import Ending, LinkBroken, Outcome, Window
 from rmb_peer.protocol.link.link import FRAME_BYTES_MAX, FRAME_OVERHEAD_BYTES, Heard, Link
 
-WINDOW = Window(4096, 8 * 1024 * 1024)
+WINDOW = Window(4096, 8 * 1024 * 1024 + MESSAGE_BYTES_MAX)
 """What the other side may have on its way here. A guess: 50,000 envelopes a second at 80 ms until the far gateway has
-settled them, and no more memory per link than half of one largest message."""
+settled them, beside one of the largest, which others go past."""
 
 FLUSH_S_MAX = 1.0
 """At an orderly end, how long the last endings are waited for; a guess."""
@@ -163,6 +164,10 @@ class Frames(Generic[Entry]):
                 while (frame := link.take_frame()) is not None:
                     await self._send(frame)
                     metrics.link_frames_out += 1
+                    if link.outgoing.in_parts:
+                        await asyncio.sleep(0)  # so that others get there between two parts
+                        if pump is not None:
+                            pump()
                 if not link.unended and not link.unsettled:
                     self._quiet.set()
                 else:

@@ -14,12 +14,22 @@ from rmb_peer.arrivals import Arrival, examine
 from rmb_peer.built_in import answer, is_built_in
 from rmb_peer.conclusions import Conclusions
 from rmb_peer.journal import Journal
+from rmb_peer.large import Aside, in_pieces
+from rmb_peer.large_arrivals import verify_and_open
 from rmb_peer.local.keys import LIST_ENTRIES_MAX, command_list
+from rmb_peer.local.large_json import encoded, with_dat
 from rmb_peer.local.messages import incoming_request, incoming_response
 from rmb_peer.local.queues import Damaged, DeadLetter, Delivery, Ending, LocalQueues, Outcome, Waiting
 from rmb_peer.logs import event, get_logger
 from rmb_peer.protocol.encryption import EncryptionKey
-from rmb_peer.protocol.envelope import Envelope, error_reply, open_payload, source_of, verify_envelope
+from rmb_peer.protocol.envelope import (
+    Envelope,
+    error_reply,
+    open_payload,
+    parse_envelope,
+    source_of,
+    verify_envelope,
+)
 from rmb_peer.protocol.errors import (
     CannotDecrypt,
     ClockSkew,
@@ -32,6 +42,8 @@ from rmb_peer.protocol.errors import (
     ServiceQueueFull,
     UnknownSender,
 )
+from rmb_peer.protocol.large_envelope import LARGE_BYTES, PAYLOAD_FIELDS
+from rmb_peer.protocol.large_fields import Cut, cut
 from rmb_peer.protocol.names import check_command
 from rmb_peer.protocol.twin import Twin
 from rmb_peer.registry.base import RegistryUnavailable
@@ -115,6 +127,8 @@ class _Claimed(NamedTuple):
 
     arrival: Arrival
     done: Callable[[], None]
+    large: Cut | None = None
+    """Where the payload is, when it is large: then the envelope has none."""
 
 
 class _Verified(NamedTuple):
@@ -210,6 +224,11 @@ class Downstream:
         )
         self._answers = _Allowance(ANSWERS_MAX, ANSWERS_BYTES_MAX)
         self._rechecks = _Allowance(RECHECKS_MAX, RECHECKS_BYTES_MAX)
+        self._aside: Aside[tuple[Twin, _Claimed]] = Aside(
+            tasks.create_task, self._large_arrived, lambda known: self._verify_and_add(*known)
+        )
+        self._batches = 0
+        self._batch_ended = asyncio.Event()
         self._ready: deque[_Verified] = deque()
         self._ready_bytes = 0
         self._something_ready = asyncio.Event()
@@ -223,7 +242,7 @@ class Downstream:
     @property
     def idle(self) -> bool:
         """Whether everything that arrived has been handed on."""
-        checking = self._workers.opening if self._workers is not None else 0
+        checking = self._aside.busy or (self._workers is not None and self._workers.opening)
         return not (len(self._inbox) or self._ready or self._lanes.waiting or self._delivering or checking)
 
     def expect(self, uid: str, answered: Callable[[Envelope], None]) -> None:
@@ -246,6 +265,8 @@ class Downstream:
             await self._room.wait()
             if self._workers is not None:
                 await self._workers.room()
+            if not self._aside.has_room:
+                await self._aside.room()
             self._receiving = True  # the results are announced here, many at a time
             for count, frame in enumerate(self._inbox.take(BATCH_FRAMES), 1):
                 self._arrived(frame)
@@ -258,8 +279,11 @@ class Downstream:
                 self._something_ready.set()
 
     def _arrived(self, frame: Received) -> None:
+        data, large = frame.data, None
+        if len(data) > LARGE_BYTES and (large := cut(data, PAYLOAD_FIELDS)) is not None:
+            data = large.rest
         try:
-            arrival = examine(frame.data, self._twin_id, int(self._wall_clock()))
+            arrival = examine(data, self._twin_id, int(self._wall_clock()))
         except (MessageExpired, ClockSkew) as error:
             self._refused(error, error.about)
             frame.done()
@@ -278,7 +302,7 @@ class Downstream:
                     bytes=arrival.size_bytes,
                 )
             if arrival.source.twin:
-                self._lanes.submit(arrival.source.twin, _Claimed(arrival, frame.done), arrival.size_bytes)
+                self._lanes.submit(arrival.source.twin, _Claimed(arrival, frame.done, large), len(frame.data))
             else:  # an error of the relay: counts only if somebody waits for its uid
                 self._add_ready(_Verified(arrival, b"", frame.done))
 
@@ -289,16 +313,66 @@ class Downstream:
         elif isinstance(twin, RegistryUnavailable):
             self.counts["registry unavailable"] += 1
             reason = f"the sender, twin {arrival.source.twin}, could not be looked up: {twin}"
-            letter = DeadLetter("received", arrival.envelope.SerializeToString(), reason, arrival.envelope.uid)
+            whole = arrival.envelope.SerializeToString() if claimed.large is None else claimed.large.whole
+            letter = DeadLetter("received", whole, reason, arrival.envelope.uid)
             self._conclusions.bury(letter)
             claimed.done()
-        elif self._workers is not None:
-            self._verify_elsewhere(self._workers, twin, claimed)
+        elif claimed.large is not None or (self._aside.busy and self._aside.holds(twin.id)):
+            size_bytes = arrival.size_bytes if claimed.large is None else len(claimed.large.content)
+            self._aside.put(twin.id, (twin, claimed), size_bytes, is_large=claimed.large is not None)
         else:
-            try:
-                self._add_ready(self._verify(twin, claimed))
-            except (InvalidSignature, CannotDecrypt, SenderHasNoPublicKey) as error:
-                self._retry_with_fresh_record(twin, claimed, error)
+            self._verify_and_add(twin, claimed)
+
+    def _verify_and_add(self, twin: Twin, claimed: _Claimed) -> None:
+        if self._workers is not None:
+            self._verify_elsewhere(self._workers, twin, claimed)
+            return
+        try:
+            self._add_ready(self._verify(twin, claimed))
+        except (InvalidSignature, CannotDecrypt, SenderHasNoPublicKey) as error:
+            self._retry_with_fresh_record(twin, claimed, error)
+
+    async def _large_arrived(self, known: tuple[Twin, _Claimed]) -> None:
+        """As the steps for others: verified and opened in a thread, made into JSON in pieces, pushed by itself."""
+        twin, claimed = known
+        arrival, large = claimed.arrival, claimed.large
+        assert large is not None
+        try:
+            payload = await verify_and_open(arrival.envelope, large, twin, self._encryption)
+        except (InvalidSignature, CannotDecrypt, SenderHasNoPublicKey) as error:
+            whole = Arrival(
+                parse_envelope(large.whole),
+                arrival.source,
+                arrival.kind,
+                arrival.ttl_s,
+                arrival.marks,
+                len(large.whole),
+            )
+            self._retry_with_fresh_record(twin, _Claimed(whole, claimed.done), error)
+            return
+        self._journal.note(arrival.envelope.uid, "received", source=str(arrival.source), kind=arrival.kind)
+        if self._workers is not None:
+            await self._workers.opened(arrival.source.twin)
+        message = _Verified(arrival, b"", claimed.done)
+        if arrival.kind == "request":
+            light = self._for_service(message)
+        else:
+            (waiting,) = await self._remembered.recall([arrival.envelope.uid])
+            light = self._for_client(message, waiting)
+        if light is not None:
+            value = await asyncio.to_thread(with_dat, light.value, await in_pieces(encoded(payload)))
+            delivery = Delivery(light.list_name, value, light.marks, light.ttl_s, light.ending)
+            await self._earlier_ones_handed_over()
+            (outcome,) = await self._queues.deliver([delivery])
+            self._handed_over(message, delivery, outcome)
+        claimed.done()
+
+    async def _earlier_ones_handed_over(self) -> None:
+        """Wait for what was verified before this; some of it may be of the same conversation."""
+        last = self._batches + bool(self._ready) + self._delivering
+        while self._batches < last:
+            self._batch_ended.clear()
+            await self._batch_ended.wait()
 
     def _verify_elsewhere(self, workers: Workers, twin: Twin, claimed: _Claimed) -> None:
         def verified(result: Result) -> None:
@@ -361,6 +435,8 @@ class Downstream:
             self._delivering = True
             await self._hand_over(batch)
             self._delivering = False
+            self._batches += 1
+            self._batch_ended.set()
 
     async def _hand_over(self, batch: Sequence[_Verified]) -> None:
         answers = [message for message in batch if message.arrival.kind != "request"]

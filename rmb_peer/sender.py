@@ -8,9 +8,12 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from rmb_peer.journal import Journal
+from rmb_peer.large import Aside, in_pieces
+from rmb_peer.local.large_json import LightMessage
 from rmb_peer.protocol.address import Address
 from rmb_peer.protocol.envelope import Envelope, destination_of, seal_and_sign
 from rmb_peer.protocol.errors import (
+    BadRequest,
     CannotEncrypt,
     MessageExpired,
     MessageTooLarge,
@@ -20,6 +23,7 @@ from rmb_peer.protocol.errors import (
     UnknownDestination,
 )
 from rmb_peer.protocol.identity import Identity
+from rmb_peer.protocol.large_envelope import seal_and_sign_large
 from rmb_peer.protocol.lifetime import stamp_envelope
 from rmb_peer.protocol.twin import Twin
 from rmb_peer.registry.lanes import Lanes, Outcome
@@ -49,11 +53,18 @@ class Draft(NamedTuple):
         envelope: changed in place when it is sent.
         arrived: called once it is known where it is, with how far that is.
         failed: called instead, with the reason.
+        large: where the payload is, when it is large: then the envelope has none.
     """
 
     envelope: Envelope
     arrived: Callable[[Reached], None]
     failed: Callable[[RmbError], None]
+    large: LightMessage | None = None
+
+    @property
+    def payload_bytes(self) -> int:
+        """How much of it is payload."""
+        return len(self.envelope.plain) if self.large is None else len(self.large.text)
 
 
 class Sender:
@@ -101,12 +112,22 @@ class Sender:
         self._lanes: Lanes[Draft] = Lanes(
             cache, self._known, tasks.create_task, items_max=LOOKUP_ITEMS_MAX, bytes_max=LOOKUP_BYTES_MAX
         )
+        self._aside: Aside[tuple[Draft, Outcome]] = Aside(
+            tasks.create_task, self._send_large, lambda known: self._send_known(*known)
+        )
 
     def submit(self, draft: Draft) -> None:
         """Send a draft; for each receiver in the order of the calls."""
-        self._lanes.submit(draft.envelope.destination.twin, draft, len(draft.envelope.plain))
+        self._lanes.submit(draft.envelope.destination.twin, draft, draft.payload_bytes)
 
     def _known(self, draft: Draft, receiver: Outcome) -> None:
+        if draft.large is not None or (self._aside.busy and self._aside.holds(draft.envelope.destination.twin)):
+            twin, is_large = draft.envelope.destination.twin, draft.large is not None
+            self._aside.put(twin, (draft, receiver), draft.payload_bytes, is_large=is_large)
+        else:
+            self._send_known(draft, receiver)
+
+    def _send_known(self, draft: Draft, receiver: Outcome) -> None:
         if isinstance(receiver, Twin):
             try:
                 now_s = self._prepare(receiver, draft)
@@ -120,6 +141,54 @@ class Sender:
                 self._not_sealed(draft, error)
         else:
             draft.failed(receiver or UnknownDestination(draft.envelope.destination.twin))
+
+    async def _send_large(self, known: tuple[Draft, Outcome]) -> None:
+        """As `_send_known`: the payload is decoded in pieces, sealed and signed in a thread."""
+        draft, receiver = known
+        if not isinstance(receiver, Twin):
+            self._send_known(draft, receiver)
+            return
+        try:
+            data = await self._large_sealed(receiver, draft)
+            if self._workers is not None:
+                await self._workers.sealed(receiver.id)  # earlier ones of the conversation
+            self._leave(receiver, draft, data)
+        except BadRequest as error:
+            draft.failed(error)
+        except (CannotEncrypt, MessageTooLarge, MessageExpired) as error:
+            self._not_sealed(draft, error)
+
+    async def _large_sealed(self, receiver: Twin, draft: Draft) -> bytes:
+        assert draft.large is not None
+        self._prepare(receiver, draft)
+        self._check_size(draft.large.payload_bytes)
+        encryption = self._identity.encryption
+        cipher = None
+        if receiver.public_key is not None:
+            try:
+                cipher = encryption.cipher_for(receiver.public_key)
+            except ValueError:
+                raise CannotEncrypt("k256: the twin's published key is not a secp256k1 point") from None
+        plain = bytearray()
+        try:
+            await in_pieces(draft.large.decoded(plain))
+        except ValueError as error:
+            raise BadRequest(f"malformed message: `dat` is not standard base64: it {error}") from None
+        return await asyncio.to_thread(
+            seal_and_sign_large,
+            draft.envelope,
+            plain,
+            self._identity.signer,
+            cipher,
+            encryption.new_nonce(),
+            int(self._wall_clock()),
+        )
+
+    def _check_size(self, size_bytes: int) -> None:
+        if size_bytes > self._message_bytes_max:
+            raise MessageTooLarge(
+                f"message of {size_bytes} bytes is too large: relays carry at most {self._message_bytes_max} bytes"
+            )
 
     def _prepare(self, receiver: Twin, draft: Draft) -> int:
         """Fill in the source; returns the time by which the draft is stamped."""
@@ -144,10 +213,7 @@ class Sender:
         draft.failed(OtherError(EXPIRED_TEXT) if isinstance(error, MessageExpired) else error)
 
     def _leave(self, receiver: Twin, draft: Draft, data: bytes) -> None:
-        if len(data) > self._message_bytes_max:
-            raise MessageTooLarge(
-                f"message of {len(data)} bytes is too large: relays carry at most {self._message_bytes_max} bytes"
-            )
+        self._check_size(len(data))
         envelope, sealed = draft.envelope, receiver.public_key is not None
         self._journal.note(envelope.uid, "sealed", twin=receiver.id, encrypted=sealed, bytes=len(data))
         self._pool.send(

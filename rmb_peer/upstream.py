@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from rmb_peer.conclusions import Conclusions, Ticket
 from rmb_peer.deadlines import GRACE_S
 from rmb_peer.journal import Journal, named
+from rmb_peer.local.large_json import LightMessage, cut_dat
 from rmb_peer.local.messages import (
     MalformedMessage,
     OutgoingRequest,
@@ -26,6 +27,7 @@ from rmb_peer.logs import event, get_logger
 from rmb_peer.protocol.address import Address
 from rmb_peer.protocol.envelope import Envelope, destination_of
 from rmb_peer.protocol.errors import BadRequest, MessageTooLarge, OtherError, RefusedByRelay, RequestExpired, RmbError
+from rmb_peer.protocol.large_envelope import LARGE_BYTES
 from rmb_peer.protocol.lifetime import ERROR_LIFETIME_S, RESPONSE_LIFETIME_S, cap, stamp, ttl_s
 from rmb_peer.protocol.names import check_command
 from rmb_peer.remembered import Remembered
@@ -64,6 +66,8 @@ class _Outgoing:
     """For a request: who waits for it."""
     indices: Sequence[int] = (0,)
     """Which of its messages are made: for a request positions in `dst`."""
+    large: LightMessage | None = None
+    """Where the payload is, when it is large: then the envelope has none."""
 
 
 class Upstream:
@@ -166,7 +170,8 @@ class Upstream:
             return self._explanation(taken, receiver, uid, OtherError(f"the service's answer was unusable: {error}"))
 
     def _read_request(self, taken: Taken) -> _Outgoing | None:
-        request = parse_request(taken.raw)
+        large = cut_dat(taken.raw) if len(taken.raw) > LARGE_BYTES else None
+        request = parse_request(taken.raw if large is None else large.light)
         uid = request_uid(self._uid_key, taken.entry)
         if _LOG.isEnabledFor(logging.DEBUG):
             event(
@@ -188,7 +193,7 @@ class Upstream:
         )
         try:
             check_command(request.command)
-            self._check_size(request.payload)
+            self._check_size(len(request.payload) if large is None else large.payload_bytes)
             base = self._request_envelope(request, uid, request.now_s or taken.found_since_s or 0)
         except RmbError as error:
             if isinstance(error, RequestExpired) and taken.remembered:
@@ -211,7 +216,7 @@ class Upstream:
             deadline_s=base.timestamp + expiration_s + GRACE_S,
             entry=taken.entry,
         )
-        return _Outgoing(taken, request, base, waiting=waiting, indices=range(len(request.destinations)))
+        return _Outgoing(taken, request, base, waiting=waiting, indices=range(len(request.destinations)), large=large)
 
     def _request_envelope(self, request: OutgoingRequest, uid: str, began_s: int) -> Envelope:
         now_s = int(self._wall_clock())
@@ -231,7 +236,10 @@ class Upstream:
         return envelope
 
     def _read_response(self, taken: Taken) -> _Outgoing | None:
-        response = parse_response(taken.raw)
+        large = cut_dat(taken.raw) if len(taken.raw) > LARGE_BYTES else None
+        response = parse_response(taken.raw if large is None else large.light)
+        if response.error is not None:
+            large = None  # then the payload does not count
         receiver = response.destination.twin
         if _LOG.isEnabledFor(logging.DEBUG):
             event(_LOG, logging.DEBUG, "taken", uid=response.uid, destinations=[receiver])
@@ -246,7 +254,7 @@ class Upstream:
         except RmbError as error:
             self._refuse(taken, error, None, None)
             return None
-        return _Outgoing(taken, None, envelope)
+        return _Outgoing(taken, None, envelope, large=large)
 
     def _response_envelope(self, response: OutgoingResponse, once: bytes) -> Envelope:
         if response.destination.twin == 0:
@@ -266,10 +274,10 @@ class Upstream:
             envelope.error.code, envelope.error.message = response.error
         return envelope
 
-    def _check_size(self, payload: bytes) -> None:
-        if len(payload) > self._message_bytes_max:
+    def _check_size(self, payload_bytes: int) -> None:
+        if payload_bytes > self._message_bytes_max:
             raise MessageTooLarge(
-                f"payload of {len(payload)} bytes is too large: relays carry at most {self._message_bytes_max} bytes"
+                f"payload of {payload_bytes} bytes is too large: relays carry at most {self._message_bytes_max} bytes"
             )
 
     def _send(self, plan: _Outgoing, ticket: Ticket, index: int) -> None:
@@ -286,6 +294,7 @@ class Upstream:
                 envelope,
                 arrived=lambda reached: self._arrived(plan, ticket, envelope, reached),
                 failed=lambda error: self._failed(plan, ticket, index, error),
+                large=plan.large,
             )
         )
 
@@ -298,12 +307,18 @@ class Upstream:
         twin = plan.envelope.destination.twin if plan.request is None else plan.request.destinations[index]
         self._journal.note(plan.envelope.uid, "not-sent", twin=twin, code=error.code, why=str(error))
         if plan.waiting is not None:
+            if isinstance(error, BadRequest):  # found out late, because the payload is large; else as in `_refuse`
+                self._conclusions.bury(DeadLetter(plan.taken.kind, plan.taken.raw, str(error), plan.envelope.uid))
             self._tell_of(plan.waiting, twin, error)
         else:
             self._conclusions.bury(DeadLetter(plan.taken.kind, plan.taken.raw, str(error), plan.envelope.uid))
-            if isinstance(error, MessageTooLarge) and not plan.explains:
+            if isinstance(error, MessageTooLarge | BadRequest) and not plan.explains:
                 receiver, uid = destination_of(plan.envelope), plan.envelope.uid
-                problem = MessageTooLarge(f"the service's answer was too large: {error}")
+                problem = (
+                    MessageTooLarge(f"the service's answer was too large: {error}")
+                    if isinstance(error, MessageTooLarge)
+                    else OtherError(f"the service's answer was unusable: {error}")
+                )
                 self._count(-1, -len(plan.taken.raw))
                 self._send(self._explanation(plan.taken, receiver, uid, problem), ticket, index)
                 return

@@ -65,6 +65,18 @@ class EncryptionKey:
         other = ec.EllipticCurvePublicKey.from_encoded_point(_CURVE, other_public_key)
         return hashlib.sha256(self._key.exchange(ec.ECDH(), other)).digest()
 
+    def new_nonce(self) -> bytes:
+        """For one message, sealed by `cipher_for`."""
+        return self._random_bytes(NONCE_BYTES)
+
+    def cipher_for(self, other_public_key: bytes) -> AESGCM:
+        """The cipher of a pair of twins, for large payloads (`large_envelope`).
+
+        Raises:
+            ValueError: the published key is no key.
+        """
+        return self._cipher(other_public_key)
+
     def seal(self, plain: bytes, other_public_key: bytes) -> bytes:
         """Encrypt for the holder of `other_public_key`.
 

@@ -12,6 +12,7 @@ from functools import partial
 from websockets.exceptions import ConnectionClosed
 
 from rmb_peer.logs import event, get_logger
+from rmb_peer.protocol.large_envelope import destination_twin
 from rmb_peer.protocol.link.endings import IS_SAFE, SUBPROTOCOL, Ending, LinkBroken, Outcome, Window
 from rmb_peer.protocol.link.link import FRAME_BYTES_MAX, FRAME_MESSAGES_MAX, FRAME_OVERHEAD_BYTES, Link
 from rmb_peer.transport.client_socket import ClientSocket
@@ -52,7 +53,9 @@ class Rmb2:
         self._around = around
         rhythm = replace(around.rhythm, gap_s=PING_GAP_S)
         self._pulse: Pulse[None] = Pulse(socket, rhythm, around.clock, lambda frames: None)
-        self._link: Link[Parcel] = Link(WINDOW)
+        self._link: Link[Parcel] = Link(
+            WINDOW, destination_twin, envelope_bytes_max=frame_bytes_max(around.message_bytes_max)
+        )
         self._understood = False
         self._soon = asyncio.Event()
         self._timer: asyncio.TimerHandle | None = None
@@ -140,6 +143,8 @@ class Rmb2:
                 if marks:
                     self._pulse.soon()
                 self._fill()
+                if self._link.outgoing.in_parts:
+                    await asyncio.sleep(0)  # so that others get there between two parts
             await self._soon.wait()
 
     def _waited(self) -> None:

@@ -195,6 +195,19 @@ class Workers:
         else:
             self._submit(-lane, seal_job(envelope, receiver_public_key, now_s), done)
 
+    async def sealed(self, lane: int) -> None:
+        """Wait until everything that was given to `seal` before this has come out; for what is sealed without it."""
+        await self._come_out(-lane, SEAL)
+
+    async def opened(self, twin: int) -> None:
+        """Wait until everything from this twin that was given to `open` before this has come out."""
+        await self._come_out(twin, OPEN)
+
+    async def _come_out(self, lane: int, kind: int) -> None:
+        out = asyncio.get_running_loop().create_future()
+        self._stage.put_result(lane, kind, b"", lambda result: None if out.done() else out.set_result(None))
+        await out
+
     def open(self, envelope: Envelope, sender: Twin, done: Callable[[Result], None]) -> None:
         """`verify_envelope` and `open_payload` elsewhere; results for one sender come in the order of the calls.
 

@@ -13,6 +13,7 @@ from rmb_peer.protocol.address import Address
 from rmb_peer.protocol.envelope import Envelope, parse_envelope
 from rmb_peer.protocol.link.endings import IS_SAFE, SUBPROTOCOL, Ending, Outcome, Window
 from rmb_peer.protocol.link.link import Link
+from rmb_peer.protocol.link.parts import Conversation
 from tests.support.federation import Node
 from tests.support.relay import PATIENCE_S, TestBed, request
 
@@ -40,10 +41,17 @@ class LinkClient:
         on_outcome: hears of each outcome at once.
     """
 
-    def __init__(self, socket: ClientConnection, owner: Address, window: Window, auto: bool) -> None:
+    def __init__(
+        self,
+        socket: ClientConnection,
+        owner: Address,
+        window: Window,
+        auto: bool,
+        conversation: Conversation | None = None,
+    ) -> None:
         self._owner = owner
         self.socket = socket
-        self.link: Link[str] = Link(window)
+        self.link: Link[str] = Link(window, conversation)
         self.outcomes: dict[str, Outcome] = {}
         self.got: list[str] = []
         self.on_outcome: Callable[[str, Outcome], None] = lambda uid, outcome: None
@@ -150,7 +158,13 @@ class LinkClient:
 
 @asynccontextmanager
 async def link_client(
-    bed: "TestBed | Node | Dialler", twin: int, session: str | None = None, *, window: Window = WIDE, auto: bool = True
+    bed: "TestBed | Node | Dialler",
+    twin: int,
+    session: str | None = None,
+    *,
+    window: Window = WIDE,
+    auto: bool = True,
+    conversation: Conversation | None = None,
 ) -> AsyncIterator[LinkClient]:
     """A signed-in client of rmb.2.
 
@@ -159,10 +173,11 @@ async def link_client(
         twin, session: who.
         window: what it accepts.
         auto: whether it settles what comes, at once; else the test does that.
+        conversation: see `protocol/link/parts`; without it nothing is sent in parts.
     """
     async with bed.client(twin, session, subprotocols=[SUBPROTOCOL]) as socket:
         assert socket.subprotocol == SUBPROTOCOL
-        async with speaking(LinkClient(socket, Address(twin, session), window, auto)) as client:
+        async with speaking(LinkClient(socket, Address(twin, session), window, auto, conversation)) as client:
             yield client
 
 

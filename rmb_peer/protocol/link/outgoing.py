@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from typing import Generic, TypeVar
 
 from rmb_peer.protocol.link.endings import FIRST_WINDOW, IS_SAFE, LinkBroken, Outcome, Run, Window
+from rmb_peer.protocol.link.parts import PART_BYTES, Aside, Conversation
 
 Entry = TypeVar("Entry")
 
@@ -14,9 +15,20 @@ Entry = TypeVar("Entry")
 class Outgoing(Generic[Entry]):
     """Envelopes that this side sends. Numbers begin at 1."""
 
-    def __init__(self) -> None:
-        """Begin with a connection that was just made; the other side's window is not known yet."""
+    def __init__(self, conversation: Conversation | None = None) -> None:
+        """Begin with a connection that was just made; the other side's window is not known yet.
+
+        Args:
+            conversation: see `parts`; without it everything keeps its order, and nothing leaves in parts.
+        """
         self.window = FIRST_WINDOW
+        self.takes_parts = False
+        """Whether the other side has said so."""
+        self._aside: Aside[Entry] | None = None if conversation is None else Aside(conversation)
+        self._aside_count = 0
+        """Envelopes that were put and have no number yet."""
+        self.joined = 0
+        """Number of a queued end of an envelope that went in parts; its frame has to say so."""
         self._last = 0
         self._unended: dict[int, tuple[Entry, int]] = {}  # in the order of their numbers
         self._unended_bytes = 0
@@ -25,7 +37,7 @@ class Outgoing(Generic[Entry]):
     @property
     def unended(self) -> int:
         """Envelopes that were put and have not ended."""
-        return len(self._unended)
+        return len(self._unended) + self._aside_count
 
     @property
     def unended_bytes(self) -> int:
@@ -44,13 +56,15 @@ class Outgoing(Generic[Entry]):
 
     def has_room(self, size_bytes: int = 0) -> bool:
         """Whether the window of the other side lets another envelope of this size out."""
-        window, messages = self.window, len(self._unended)
+        window, messages = self.window, len(self._unended) + self._aside_count
         if messages == 0:
             return window.messages > 0
         return messages < window.messages and self._unended_bytes + size_bytes <= window.size_bytes
 
     def put(self, entry: Entry, data: bytes) -> None:
         """Number an envelope and queue it. Ask `has_room` first."""
+        if (self._aside_count or len(data) > PART_BYTES) and self._set_aside(entry, data):
+            return
         self._last += 1
         self._unended[self._last] = (entry, len(data))
         self._unended_bytes += len(data)
@@ -69,6 +83,36 @@ class Outgoing(Generic[Entry]):
         run = queue[:count]
         del queue[:count]
         return first, run
+
+    @property
+    def in_parts(self) -> bool:
+        """Whether parts are to be sent."""
+        return self._aside_count > 0
+
+    def take_part(self) -> bytes:
+        """The next part; empty when its end, and what waited behind it, is in the queue now, or was there already."""
+        aside = self._aside
+        assert aside is not None
+        if self.joined:
+            return b""
+        part = aside.next_part()
+        if not part:
+            self.joined = self._last + 1
+            for entry, size_bytes, place, data in aside.released():
+                self._last += 1
+                self._unended[self._last] = (entry, size_bytes)
+                self._queue.append(data)
+                aside.late[self._last] = place
+                self._aside_count -= 1
+        return part
+
+    def _set_aside(self, entry: Entry, data: bytes) -> bool:
+        aside = self._aside
+        if aside is None or not self.takes_parts or not aside.put(entry, data, self._last):
+            return False
+        self._aside_count += 1
+        self._unended_bytes += len(data)
+        return True
 
     def end(self, runs: Iterable[Run], safe: int) -> list[tuple[Entry, Outcome]]:
         """The other side says how envelopes ended. All of it counts, or nothing.
@@ -105,12 +149,21 @@ class Outgoing(Generic[Entry]):
             entry, size_bytes = remove(number)
             freed_bytes += size_bytes
             ended.append((entry, outcome))
+        if self._aside is not None and self._aside.late:
+            for number in ends:
+                self._aside.late.pop(number, None)
         self._unended_bytes -= freed_bytes
         return ended
 
     def take_unended(self) -> list[Entry]:
         """Everything that has not ended, in order, when the connection is gone."""
-        entries = [entry for entry, _ in self._unended.values()]
+        aside = self._aside
+        if aside is None or not (aside.late or self._aside_count):
+            entries = [entry for entry, _ in self._unended.values()]
+        else:
+            numbered = [(entry, (number, 0)) for number, (entry, _) in self._unended.items()]
+            entries = aside.in_order(numbered)
+            self._aside_count = self.joined = 0
         self._unended.clear()
         self._unended_bytes = 0
         self._queue.clear()

@@ -24,19 +24,19 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\nlink.proto\x12\x03rmb\"t\n\x05\x46rame\x12\r\n\x05\x66irst\x18\x01 \x01(\x04\x12\x11\n\tenvelopes\x18\x02 \x03(\x0c\x12\x0c\n\x04safe\x18\x03 \x01(\x04\x12\x1e\n\x08outcomes\x18\x04 \x03(\x0b\x32\x0c.rmb.Outcome\x12\x1b\n\x06window\x18\x05 \x01(\x0b\x32\x0b.rmb.Window\"y\n\x07Outcome\x12\r\n\x05\x66irst\x18\x01 \x01(\x04\x12\x0c\n\x04more\x18\x02 \x01(\x04\x12\x1b\n\x06\x65nding\x18\x03 \x01(\x0e\x32\x0b.rmb.Ending\x12\x0c\n\x04\x63ode\x18\x04 \x01(\r\x12\x0e\n\x06reason\x18\x05 \x01(\t\x12\x16\n\x0eretry_after_ms\x18\x06 \x01(\r\".\n\x06Window\x12\x10\n\x08messages\x18\x01 \x01(\r\x12\x12\n\nsize_bytes\x18\x02 \x01(\x04*,\n\x06\x45nding\x12\x08\n\x04SAFE\x10\x00\x12\x0b\n\x07\x41T_PEER\x10\x01\x12\x0b\n\x07REFUSED\x10\x02\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\nlink.proto\x12\x03rmb\"\x92\x01\n\x05\x46rame\x12\r\n\x05\x66irst\x18\x01 \x01(\x04\x12\x11\n\tenvelopes\x18\x02 \x03(\x0c\x12\x0c\n\x04safe\x18\x03 \x01(\x04\x12\x1e\n\x08outcomes\x18\x04 \x03(\x0b\x32\x0c.rmb.Outcome\x12\x1b\n\x06window\x18\x05 \x01(\x0b\x32\x0b.rmb.Window\x12\x0c\n\x04part\x18\x06 \x01(\x0c\x12\x0e\n\x06joined\x18\x07 \x01(\x04\"y\n\x07Outcome\x12\r\n\x05\x66irst\x18\x01 \x01(\x04\x12\x0c\n\x04more\x18\x02 \x01(\x04\x12\x1b\n\x06\x65nding\x18\x03 \x01(\x0e\x32\x0b.rmb.Ending\x12\x0c\n\x04\x63ode\x18\x04 \x01(\r\x12\x0e\n\x06reason\x18\x05 \x01(\t\x12\x16\n\x0eretry_after_ms\x18\x06 \x01(\r\"=\n\x06Window\x12\x10\n\x08messages\x18\x01 \x01(\r\x12\x12\n\nsize_bytes\x18\x02 \x01(\x04\x12\r\n\x05parts\x18\x03 \x01(\x08*,\n\x06\x45nding\x12\x08\n\x04SAFE\x10\x00\x12\x0b\n\x07\x41T_PEER\x10\x01\x12\x0b\n\x07REFUSED\x10\x02\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'link_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_ENDING']._serialized_start=308
-  _globals['_ENDING']._serialized_end=352
-  _globals['_FRAME']._serialized_start=19
-  _globals['_FRAME']._serialized_end=135
-  _globals['_OUTCOME']._serialized_start=137
-  _globals['_OUTCOME']._serialized_end=258
-  _globals['_WINDOW']._serialized_start=260
-  _globals['_WINDOW']._serialized_end=306
+  _globals['_ENDING']._serialized_start=354
+  _globals['_ENDING']._serialized_end=398
+  _globals['_FRAME']._serialized_start=20
+  _globals['_FRAME']._serialized_end=166
+  _globals['_OUTCOME']._serialized_start=168
+  _globals['_OUTCOME']._serialized_end=289
+  _globals['_WINDOW']._serialized_start=291
+  _globals['_WINDOW']._serialized_end=352
 # @@protoc_insertion_point(module_scope)

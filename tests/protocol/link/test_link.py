@@ -67,7 +67,7 @@ def test_the_bytes_of_a_frame() -> None:
     """The format, written down once."""
     link: Link[str] = Link(Window(2, 300))
     put(link, "a", "b")
-    assert link.take_frame() == bytes.fromhex("0801 1201 61 1201 62 2a05 0802 10ac02".replace(" ", ""))
+    assert link.take_frame() == bytes.fromhex("0801 1201 61 1201 62 2a07 0802 10ac02 1801".replace(" ", ""))
 
 
 def test_envelopes_are_numbered_and_batched() -> None:
