@@ -93,10 +93,13 @@ class AcknowledgedConnection(SignedIn):
 
     # --- reading ------------------------------------------------------------------------------------------------------
 
+    @property
+    def _roomy(self) -> bool:
+        return self._frames.handled < TURN_ENVELOPES
+
     async def _room(self) -> None:
-        if self._frames.handled >= TURN_ENVELOPES:
-            self._frames.handled = 0
-            await asyncio.sleep(0)
+        self._frames.handled = 0
+        await asyncio.sleep(0)
 
     def _frame(self, data: bytes) -> End | None:
         heard = self._frames.received(data)
@@ -142,3 +145,5 @@ class AcknowledgedConnection(SignedIn):
         if end.flush and not await self._frames.flush(reader):
             event(_LOG, logging.DEBUG, "not everything has ended", session=printable(self._owner))
         await end_tasks(helpers)
+        if end.code is not None and not end.flush:
+            await self._frames.last_words()

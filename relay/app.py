@@ -1,4 +1,4 @@
-"""Builds the relay, runs it, stops it in order. The only file here that names concrete classes.
+"""Builds the relay, runs it, stops it in order; names concrete classes, as only `registry_opening.py` does besides.
 
 Everything is entered onto one exit stack, so the order of stopping is the order of starting, backwards: no new
 connections; sessions confirm what was read, and are closed; requests end; then the registry, the mailboxes, the store.
@@ -19,7 +19,7 @@ from aiohttp import web
 from relay.admin import add_admin_routes
 from relay.admission import Admission, AdmissionFileBad
 from relay.certificates import CertificateBad, Certificates
-from relay.config import REGISTRY_HOSTED, REGISTRY_NONE, RelayConfig, default_domains
+from relay.config import RelayConfig, default_domains
 from relay.delivery import Delivery
 from relay.dropping import Dropping
 from relay.entrance import Entrance
@@ -40,7 +40,6 @@ from relay.lease import Lease
 from relay.limit_reload import admission_of, rates_of, reload_limits
 from relay.limits import WINDOW_S, RateLimiter
 from relay.listening import address_of, listen, local_address_of, raise_open_files
-from relay.lookup import NoTwins
 from relay.mailboxes import Limit, Mailboxes, MailboxFailed
 from relay.metrics import Metrics
 from relay.occupancy import Occupancy
@@ -48,8 +47,7 @@ from relay.probe import Probe, ProbeIdentity, ProbeLookup
 from relay.readiness import Readiness
 from relay.redis_mailboxes import RedisMailboxes
 from relay.redis_presence import RedisPresence
-from relay.registry_api import add_registry_routes
-from relay.registry_store import RegistryStore
+from relay.registry_opening import offered_registry, open_lookup
 from relay.reload import Reloads
 from relay.server import Server, prepare
 from relay.session_log import SessionLog
@@ -68,10 +66,7 @@ from rmb_peer.protocol.address import Address
 from rmb_peer.protocol.errors import LocalError
 from rmb_peer.protocol.link.endings import SUBPROTOCOL
 from rmb_peer.protocol.names import normalize_relay
-from rmb_peer.registry.base import Registry
-from rmb_peer.registry.cached import CachedRegistry
 from rmb_peer.registry.lookup import TwinLookup
-from rmb_peer.registry.urls import REGISTRY_PATH
 
 PROTOCOLS = ("rmb.1", SUBPROTOCOL)
 """What clients may speak: one envelope per binary message, or the acknowledged link."""
@@ -184,7 +179,15 @@ class RelayApp:
         self._cluster = bool(config.redis_cluster) or await detect_cluster(store_url, STORE_TIMEOUT_S)
         self.mailboxes = stored = await self._open_mailboxes(stack, tasks, store_url)
         app = web.Application(client_max_size=config.message_bytes_max)
-        lookup = self._lookup or await self._open_lookup(stack, tasks, store_url, app, domains)
+        lookup = self._lookup or await open_lookup(
+            stack,
+            tasks,
+            config,
+            app=app,
+            domains=domains,
+            metrics=self.metrics,
+            connect=lambda: self._connect(stack, store_url),
+        )
         sessions = Sessions(config.sessions_max, config.limits.sessions_per_twin)
         self.metrics.sessions = lambda: len(sessions)
         horizon = Horizon()
@@ -348,7 +351,7 @@ class RelayApp:
         try:
             await mailboxes.ping()
         except MailboxFailed as error:
-            raise StartFailed(f"cannot use the store given by --redis: {error.__cause__ or error}") from None
+            raise StartFailed(f"cannot use the store given by {self._store_flag}: {error.__cause__ or error}") from None
         stack.push_async_callback(mailboxes.close)
         tasks.create_task(mailboxes.run())
         return mailboxes
@@ -433,10 +436,15 @@ class RelayApp:
         try:
             await presence.start()
         except STORE_ERRORS as error:
-            raise StartFailed(f"cannot use the store given by --redis: {error}") from None
+            raise StartFailed(f"cannot use the store given by {self._store_flag}: {error}") from None
         stack.push_async_callback(presence.close)
         tasks.create_task(presence.run())
         return presence
+
+    @property
+    def _store_flag(self) -> str:
+        """What an operator changes when the store cannot be used."""
+        return "--redis-cluster" if self._config.redis_cluster else "--redis"
 
     def _connect(
         self, stack: AsyncExitStack, url: str, *, once: bool = False, timeout_s: float | None = STORE_TIMEOUT_S
@@ -445,69 +453,12 @@ class RelayApp:
         try:
             client = connect(urls, cluster=self._cluster, timeout_s=timeout_s, once=once)
         except ValueError as error:
-            raise StartFailed(f"--redis is no URL of a store: {error}") from None
+            raise StartFailed(f"{self._store_flag} is no URL of a store: {error}") from None
         stack.push_async_callback(client.aclose)
         return client
 
     def _count_poison(self, count: int) -> None:
         self.metrics.poison += count
-
-    async def _open_lookup(
-        self,
-        stack: AsyncExitStack,
-        tasks: asyncio.TaskGroup,
-        store_url: str,
-        app: web.Application,
-        domains: frozenset[str],
-    ) -> TwinLookup:
-        registry: Registry
-        if self._chain_nodes:
-            return await self._open_chain(stack)
-        if self._config.registry == REGISTRY_NONE:
-            event(_LOG, logging.WARNING, "no registry: no twin is known, so nobody can sign in")
-            return NoTwins()
-        if self._config.registry == REGISTRY_HOSTED:
-            registry = store = RegistryStore(self._connect(stack, store_url))
-            add_registry_routes(app, store, audience_names=domains)
-        else:
-            from rmb_peer.registry.opening import open_registry
-
-            registry = open_registry(self._config.registry)
-        cached = self._open_cache(stack, registry)
-        follower = tasks.create_task(cached.follow())
-        stack.push_async_callback(end_tasks, [follower])
-        return cached
-
-    @property
-    def _chain_nodes(self) -> tuple[str, ...]:
-        """Nodes of the chain that is the registry; none when it is another one."""
-        registry = self._config.registry
-        return self._config.substrate or ((registry,) if registry.startswith(("ws://", "wss://")) else ())
-
-    async def _open_chain(self, stack: AsyncExitStack) -> TwinLookup:
-        from relay.chain_feed import ChainFeed
-        from rmb_peer.registry.opening import open_tfchain
-        from rmb_peer.registry.tfchain.follower import ChainFollower
-        from rmb_peer.registry.tfchain.following import Following
-        from rmb_peer.registry.tfchain.reading import ChainCheck
-
-        nodes = self._chain_nodes
-        cached = self._open_cache(stack, open_tfchain(*nodes))
-        follower = ChainFollower(
-            nodes,
-            ChainFeed(cached, self.metrics),
-            following=Following(catchup_blocks_max=self._config.catchup_blocks_max, clock=time.monotonic),
-            check=ChainCheck(),
-        )
-        follower.start()
-        stack.push_async_callback(follower.stop)
-        return cached
-
-    def _open_cache(self, stack: AsyncExitStack, registry: Registry) -> CachedRegistry:
-        cached = CachedRegistry(registry)
-        self.metrics.cache_entries = lambda: len(cached)
-        stack.push_async_callback(cached.close)
-        return cached
 
     def _well_known(self, domains: frozenset[str], identity: RelayIdentity, own_name: str) -> dict[str, Any]:
         limit = self._config.rate_limit
@@ -522,22 +473,11 @@ class RelayApp:
                 **self._config.limits.told(),
             },
             "retention": self._config.retention.well_known(),
-            "registry": self._offered_registry(),
+            "registry": offered_registry(self._config),
             "relay_key": identity.public_key.hex(),
             "federation": self._config.inbound.shown(own_name),
             "software": f"rmb-relay {__version__}",
         }
-
-    def _offered_registry(self) -> str | None:
-        """Where clients find the registry that this relay uses: a path here, a URL, or nothing they could reach.
-
-        A chain is not offered: nobody should pay fees on a chain because a relay said so.
-        """
-        if self._chain_nodes:
-            return None
-        if self._config.registry == REGISTRY_HOSTED:
-            return REGISTRY_PATH
-        return self._config.registry if self._config.registry.startswith(("http://", "https://")) else None
 
     async def _serve(
         self,

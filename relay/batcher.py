@@ -7,10 +7,13 @@ the next. One batch at a time also keeps the order. This module refuses to know 
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from typing import Generic, TypeVar
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+Then = Callable[[Result | Exception], None]
+"""Hears how an item went."""
 
 
 class Batcher(Generic[Item, Result]):
@@ -45,7 +48,7 @@ class Batcher(Generic[Item, Result]):
         self._batch_bytes_max = batch_bytes_max
         self._held_items_max = held_items_max
         self._held_bytes_max = held_bytes_max
-        self._queue: deque[tuple[Item, asyncio.Future[Result]]] = deque()
+        self._queue: deque[tuple[Item, Then[Result]]] = deque()
         self._held_items = 0
         self._held_bytes = 0
         self._filled = asyncio.Event()
@@ -63,14 +66,24 @@ class Batcher(Generic[Item, Result]):
     def submit(self, item: Item) -> "asyncio.Future[Result]":
         """Queue an item; the future tells how it went."""
         future: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
-        if self._closed:
-            future.set_exception(self._closed_error())
-            return future
-        self._queue.append((item, future))
-        self._hold(1, self._size_of(item))
-        self._filled.set()
-        self._idle.clear()
+        self.submit_then(item, partial(settle, future))
         return future
+
+    def submit_then(self, item: Item, then: Then[Result]) -> None:
+        """Queue an item, for those who have many: a future costs more than all else here.
+
+        Args:
+            item: to be carried out.
+            then: hears how it went, once; in the order of the items.
+        """
+        if self._closed:
+            then(self._closed_error())
+            return
+        if not self._queue:
+            self._filled.set()
+            self._idle.clear()
+        self._queue.append((item, then))
+        self._hold(1, self._size_of(item))
 
     @property
     def has_room(self) -> bool:
@@ -88,22 +101,23 @@ class Batcher(Generic[Item, Result]):
 
     async def run(self) -> None:
         """Carry out batches until cancelled; then what was left fails."""
-        batch: list[tuple[Item, asyncio.Future[Result]]] = []
+        batch: list[tuple[Item, Then[Result]]] = []
         try:
             while True:
                 await self._filled.wait()
                 batch = self._next_batch()
                 results = await self._execute([item for item, _ in batch])
                 assert len(results) == len(batch)
-                for (_, future), result in zip(batch, results, strict=True):
-                    _settle(future, result)
-                self._release(batch)
-                batch = []
+                told, batch = batch, []  # even if we are cancelled by what somebody does next, nobody hears twice
+                for (_, then), result in zip(told, results, strict=True):
+                    _tell(then, result)
+                self._release(told)
         finally:
             self._closed = True
-            for _, future in (*batch, *self._queue):
-                _settle(future, self._closed_error())
+            left = [*batch, *self._queue]
             self._queue.clear()
+            for _, then in left:
+                _tell(then, self._closed_error())
             self._roomy.set()
             self._idle.set()
 
@@ -115,8 +129,8 @@ class Batcher(Generic[Item, Result]):
         else:
             self._roomy.clear()
 
-    def _next_batch(self) -> list[tuple[Item, asyncio.Future[Result]]]:
-        batch: list[tuple[Item, asyncio.Future[Result]]] = []
+    def _next_batch(self) -> list[tuple[Item, Then[Result]]]:
+        batch: list[tuple[Item, Then[Result]]] = []
         size = 0
         while self._queue and len(batch) < self._batch_items_max and size < self._batch_bytes_max:
             batch.append(self._queue.popleft())
@@ -125,14 +139,24 @@ class Batcher(Generic[Item, Result]):
             self._filled.clear()
         return batch
 
-    def _release(self, batch: list[tuple[Item, asyncio.Future[Result]]]) -> None:
+    def _release(self, batch: list[tuple[Item, Then[Result]]]) -> None:
         self._hold(-len(batch), -sum(self._size_of(item) for item, _ in batch))
         if not self._queue:
             self._idle.set()
 
 
-def _settle(future: "asyncio.Future[Result]", result: Result | Exception) -> None:
-    if future.done():  # whoever asked was cancelled
+def _tell(then: Then[Result], result: Result | Exception) -> None:
+    """As an event loop does: what goes wrong in there is reported, and the others hear all the same."""
+    try:
+        then(result)
+    except Exception as error:  # noqa: BLE001 - whatever it is, it is reported
+        report = {"message": "whoever was told of a batch has failed", "exception": error}
+        asyncio.get_running_loop().call_exception_handler(report)
+
+
+def settle(future: "asyncio.Future[Result]", result: Result | Exception) -> None:
+    """Give a future its result, unless whoever has it was cancelled."""
+    if future.done():
         return
     if isinstance(result, Exception):
         future.set_exception(result)

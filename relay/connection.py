@@ -91,6 +91,10 @@ class Connection(SignedIn):
 
     # --- reading ------------------------------------------------------------------------------------------------------
 
+    @property
+    def _roomy(self) -> bool:
+        return self._intake.roomy() and self._replies_bytes < REPLIES_BYTES_MAX and len(self._replies) < REPLIES_MAX
+
     async def _room(self) -> None:
         self._reading_paused = True
         await self._intake.room()
@@ -145,7 +149,7 @@ class Connection(SignedIn):
             deleted = self._mailboxes.delete(self._owner, confirmed)
             deleted.add_done_callback(lambda _: self._feed.forget(confirmed))
         self._ponged.set()
-        self._arm()
+        self._calm_down()
 
     # --- writing ------------------------------------------------------------------------------------------------------
 
@@ -158,7 +162,7 @@ class Connection(SignedIn):
             entries = await self._feed.take()
             run_entries = run_bytes = 0
             for entry in entries:
-                if not await self._send(entry.data):
+                if not await self._send(entry.data, more=True):
                     return
                 self._heartbeat.wrote(entry.id)
                 written.add(int(now_s() * 1000) - entry.id[0])
@@ -172,10 +176,10 @@ class Connection(SignedIn):
                     await self._ping_if_due()
             await self._ping_if_due()
 
-    async def _send(self, data: bytes) -> bool:
-        """Write an envelope; false when the connection is gone."""
+    async def _send(self, data: bytes, *, more: bool) -> bool:
+        """Write an envelope; false when the connection is gone. See `ClientSocket.send` for `more`."""
         try:
-            await self._socket.send(data)
+            await self._socket.send(data, more=more)
         except ConnectionError:
             self._end(LOST)
             return False
@@ -199,7 +203,7 @@ class Connection(SignedIn):
         while True:
             while self._replies:
                 data = self._replies.pop(0)
-                if not await self._send(data):
+                if not await self._send(data, more=bool(self._replies)):
                     return
                 self._replies_bytes -= len(data)
                 self._replies_out.set()
@@ -224,6 +228,8 @@ class Connection(SignedIn):
     async def _ping_if_due(self) -> None:
         if not self._heartbeat.waiting and (payload := self._due_ping()) is not None:
             await self._ping(payload)
+        else:
+            self._socket.flush()
         self._arm()
 
     # --- the end ------------------------------------------------------------------------------------------------------

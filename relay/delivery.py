@@ -3,8 +3,9 @@
 import asyncio
 from functools import partial
 
+from relay.batcher import settle
 from relay.handover import Handover, Parcel
-from relay.mailboxes import ENTRIES_MAX, Entry, EntryId, Mailboxes, Receipt
+from relay.mailboxes import ENTRIES_MAX, Entry, EntryId, Mailboxes, Receipt, Then
 from relay.metrics import Metrics
 from relay.presence import ALONE, Presence, connected_elsewhere
 from relay.presence_script import foreign_of
@@ -64,17 +65,6 @@ class Delivery:
         """Whether this session is connected to any process of this relay."""
         return self.connected(owner) or await connected_elsewhere(self._presence, owner)
 
-    def pace_s(self, owner: Address) -> float:
-        """How long a sender should pause after an envelope for this session.
-
-        A connected client that is behind is given time, so that a burst does not fill its mailbox while it reads; the
-        further behind, the more. One that does not keep up even so ends with a full mailbox, and senders are told.
-        """
-        session = self._sessions.get(owner)
-        if session is None or session.depth <= self._paced_depth:
-            return 0.0
-        return PACE_S_MAX * (session.depth - self._paced_depth) / (self._entries_max - self._paced_depth)
-
     @property
     def has_room(self) -> bool:
         """Whether `room` would not wait."""
@@ -93,43 +83,60 @@ class Delivery:
 
         What the session has been handed without the store is older, so it is appended first.
         """
+        future: asyncio.Future[Receipt] = asyncio.get_running_loop().create_future()
+        self.deliver_then(owner, data, lifetime_s, partial(settle, future))
+        return future
+
+    def deliver_then(self, owner: Address, data: bytes, lifetime_s: int, then: Then) -> float:
+        """`deliver`, for those who have many; see `Mailboxes.put`. `then` hears after the feed.
+
+        Returns:
+            how long its sender should pause.
+        """
         session = self._sessions.get(owner)
         if session is not None and session.handover is not None:
             session.handover.back_up_all()
-        appended = self._append(owner, data, lifetime_s)
-        appended.add_done_callback(partial(self._on_appended, owner, data))
-        return appended
+        self._append(owner, data, lifetime_s, session, partial(self._on_appended, owner, data, then))
+        return self._pace_s(session)
 
     def back_up(self, owner: Address, parcel: Parcel, handover: Handover) -> None:
         """Append what a session has been handed without the store."""
         self._metrics.backed_up += 1
-        appended = self._append(owner, parcel.data, parcel.lifetime_s)
-        appended.add_done_callback(partial(self._on_backed_up, owner, parcel, handover))
+        then = partial(self._on_backed_up, owner, parcel, handover)
+        self._append(owner, parcel.data, parcel.lifetime_s, self._sessions.get(owner), then)
 
     def delete(self, owner: Address, ids: list[EntryId]) -> "asyncio.Future[None]":
         """Remove entries; see `Mailboxes.delete`."""
         return self._mailboxes.delete(owner, ids)
 
-    def _append(self, owner: Address, data: bytes, lifetime_s: int) -> "asyncio.Future[Receipt]":
+    def _pace_s(self, session: Session | None) -> float:
+        """How long a sender should pause after an envelope for this session.
+
+        A connected client that is behind is given time, so that a burst does not fill its mailbox while it reads; the
+        further behind, the more. One that does not keep up even so ends with a full mailbox, and senders are told.
+        """
+        if session is None or session.depth <= self._paced_depth:
+            return 0.0
+        return PACE_S_MAX * (session.depth - self._paced_depth) / (self._entries_max - self._paced_depth)
+
+    def _append(self, owner: Address, data: bytes, lifetime_s: int, session: Session | None, then: Then) -> None:
         self._under_way[owner] = self._under_way.get(owner, 0) + 1
-        connected = self.connected(owner) or bool(self._presence.peek(owner))
-        return self._mailboxes.append(owner, data, lifetime_s, connected=connected)
+        connected = session is not None or bool(self._presence.peek(owner))
+        self._mailboxes.put(owner, data, lifetime_s, then, connected=connected)
 
-    def _on_appended(self, owner: Address, data: bytes, appended: "asyncio.Future[Receipt]") -> None:
-        receipt = self._receipt(owner, data, appended)
-        if receipt is None:
-            return
-        session = self._sessions.get(owner)
-        if session is not None:
-            session.depth = receipt.depth
-            session.feed.offer(Entry(receipt.id, data), foreign_of(receipt, session.generation))
+    def _on_appended(self, owner: Address, data: bytes, then: Then, appended: Receipt | Exception) -> None:
+        self._has_ended(owner, data, appended)
+        if not isinstance(appended, Exception):
+            session = self._sessions.get(owner)
+            if session is not None:
+                session.depth = appended.depth
+                session.feed.offer(Entry(appended.id, data), foreign_of(appended, session.generation))
+        then(appended)
 
-    def _on_backed_up(
-        self, owner: Address, parcel: Parcel, handover: Handover, appended: "asyncio.Future[Receipt]"
-    ) -> None:
-        receipt = self._receipt(owner, parcel.data, appended)
-        if receipt is None:
-            handover.not_backed_up(parcel, None if appended.cancelled() else appended.exception())
+    def _on_backed_up(self, owner: Address, parcel: Parcel, handover: Handover, receipt: Receipt | Exception) -> None:
+        self._has_ended(owner, parcel.data, receipt)
+        if isinstance(receipt, Exception):
+            handover.not_backed_up(parcel, receipt)
             return
         session = self._sessions.get(owner)
         if session is not None:
@@ -141,15 +148,14 @@ class Delivery:
                 session.feed.offer(Entry(receipt.id, parcel.data), foreign)
         handover.backed_up(parcel, receipt.id)
 
-    def _receipt(self, owner: Address, data: bytes, appended: "asyncio.Future[Receipt]") -> Receipt | None:
+    def _has_ended(self, owner: Address, data: bytes, appended: Receipt | Exception) -> None:
         left = self._under_way[owner] - 1
         if left:
             self._under_way[owner] = left
         else:
             del self._under_way[owner]
-        if appended.cancelled() or appended.exception() is not None:
+        if isinstance(appended, Exception):
             self._metrics.append_failures += 1
-            return None
-        self._metrics.message_rx += 1
-        self._metrics.message_rx_bytes += len(data)
-        return appended.result()
+        else:
+            self._metrics.message_rx += 1
+            self._metrics.message_rx_bytes += len(data)

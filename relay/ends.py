@@ -2,10 +2,12 @@
 
 from dataclasses import dataclass
 
-from aiohttp import WebSocketError, WSCloseCode, WSMessage, WSMsgType
+from aiohttp import WSCloseCode
 
 from relay.metrics import Eviction
+from relay.websocket import BROKEN
 from relay.websocket import SUPERSEDED as SUPERSEDED_CODE
+from rmb_peer.transport.websocket.judge import CLOSE
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,10 +45,10 @@ def rules_broken(text: str) -> End:
     return End(f"rules of the link broken: {text}", "closed", WSCloseCode.PROTOCOL_ERROR)
 
 
-def how_it_ended(message: WSMessage) -> End:
-    """The end that a message stands for which is no frame."""
-    if message.type is WSMsgType.CLOSE:
+def how_it_ended(first: int, text: bytes) -> End:
+    """The end that was heard in place of a frame (`websocket.Heard`)."""
+    if first == CLOSE:
         return CLIENT_CLOSED
-    if message.type is WSMsgType.ERROR and isinstance(message.data, WebSocketError):
-        return End(f"WebSocket rules broken: {message.data}", "closed")  # aiohttp has told the client
+    if first == BROKEN:
+        return End(f"WebSocket rules broken: {text.decode()}", "closed")  # the client has been told
     return LOST

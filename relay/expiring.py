@@ -11,7 +11,7 @@ This module refuses to know where mailboxes are, and how senders are told.
 import asyncio
 from collections.abc import Callable, Sequence
 
-from relay.mailboxes import Entry, EntryId, Mailboxes, Page, Receipt, Why
+from relay.mailboxes import Entry, EntryId, Mailboxes, Page, Receipt, Then, Why
 from rmb_peer.protocol.address import Address
 from rmb_peer.protocol.envelope import Envelope, parse_envelope
 from rmb_peer.protocol.errors import InvalidPayloadData
@@ -105,6 +105,10 @@ class ExpiringMailboxes:
     ) -> "asyncio.Future[Receipt]":
         """See `Mailboxes.append`."""
         return self._mailboxes.append(owner, data, lifetime_s, connected=connected)
+
+    def put(self, owner: Address, data: bytes, lifetime_s: int, then: Then, *, connected: bool = False) -> None:
+        """See `Mailboxes.put`."""
+        self._mailboxes.put(owner, data, lifetime_s, then, connected=connected)
 
     def has_room(self) -> bool:
         """See `Mailboxes.has_room`."""

@@ -79,6 +79,10 @@ class Frames(Generic[Entry]):
         """Frames whose envelopes wait, and since when; bounded by the window."""
         self._inbox_filled = Bell()
         self._working = False
+        self._patient = True
+        """Whether acknowledgements may wait for envelopes that take them along."""
+        self._timer: asyncio.TimerHandle | None = None
+        """Not moved when what it was for has left earlier: that would cost more than a turn in vain now and then."""
         self._quiet = Bell()
         """Set by the writer when nothing is on its way in either direction."""
 
@@ -144,23 +148,37 @@ class Frames(Generic[Entry]):
         Raises:
             ConnectionError: the connection is gone.
         """
-        link, metrics = self.link, self._metrics
-        while True:
-            await self.wake.wait()
-            self.wake.clear()
-            if pump is not None:
-                pump()
-            while (frame := link.take_frame()) is not None:
-                await self._send(frame)
-                metrics.link_frames_out += 1
-            if not link.unended and not link.unsettled:
-                self._quiet.set()
-            else:
-                self._quiet.clear()
+        link, metrics, loop = self.link, self._metrics, asyncio.get_running_loop()
+        try:
+            while True:
+                await self.wake.wait()
+                self.wake.clear()
+                if pump is not None:
+                    pump()
+                wait_s = link.wait_s(loop.time())
+                if wait_s and self._patient:
+                    if self._timer is None:
+                        self._timer = loop.call_later(wait_s, self._waited)
+                    continue
+                while (frame := link.take_frame()) is not None:
+                    await self._send(frame)
+                    metrics.link_frames_out += 1
+                if not link.unended and not link.unsettled:
+                    self._quiet.set()
+                else:
+                    self._quiet.clear()
+        finally:
+            if self._timer is not None:
+                self._timer.cancel()
+
+    def _waited(self) -> None:
+        self._timer = None
+        self.wake.set()
 
     async def flush(self, reader: "asyncio.Task[None]") -> bool:
         """Wait a moment until everything has ended, while `reader` and `write` still run; whether it has."""
         reader.add_done_callback(lambda _: self._quiet.set())
+        self._patient = False
         self.wake.set()
         self._quiet.clear()
         try:
@@ -169,3 +187,13 @@ class Frames(Generic[Entry]):
         except TimeoutError:
             return False
         return True
+
+    async def last_words(self) -> None:
+        """Say how envelopes have ended; we are about to end the connection, and `write` does not run any more."""
+        try:
+            async with asyncio.timeout(FLUSH_S_MAX):
+                while (frame := self.link.take_last_frame()) is not None:
+                    await self._send(frame)
+                    self._metrics.link_frames_out += 1
+        except (TimeoutError, ConnectionError):
+            return  # it is the other side's again, and will be recognised

@@ -1,7 +1,6 @@
 """The frames of a client that speaks rmb.1: one envelope each, nothing is acknowledged, failed requests are answered
 with an error envelope (spec rmb 6.3). See `routing` for the steps."""
 
-import asyncio
 from collections.abc import Callable, Coroutine
 
 from relay.exchange import Exchange
@@ -57,8 +56,10 @@ class Intake(Routing[int]):
         now_s = self._exchange.now_s()
         if self._allowance is not None and (too_fast := self._allowance.take(len(data), now_s)):
             self._refuse(envelope, too_fast, self.frames)
-        else:
+        elif self._limited or (destination := self._ordinary(envelope, int(now_s))) is None:
             self._take(envelope, data, self.frames, now_s)
+        else:
+            self._route(envelope, data, destination, self.frames)
 
     def _pong(self, envelope: Envelope, ticket: int) -> None:
         self._reply(turn_ping(envelope).SerializeToString())  # to this session and nobody else (spec rmb 6.5)
@@ -80,9 +81,9 @@ class Intake(Routing[int]):
             self._dealt_with(ticket)
             return
 
-        def on_stored(stored: "asyncio.Future[Receipt]") -> None:
-            if stored.cancelled() or stored.exception() is not None:
+        def on_stored(stored: Receipt | Exception) -> None:
+            if isinstance(stored, Exception):
                 self._reply(error)
             self._dealt_with(ticket)
 
-        self._delivery.deliver(self._owner, error, ERROR_LIFETIME_S).add_done_callback(on_stored)
+        self._delivery.deliver_then(self._owner, error, ERROR_LIFETIME_S, on_stored)

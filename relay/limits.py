@@ -36,7 +36,11 @@ class _Counters:
 
 
 class RateLimiter:
-    """Counts frames of twins."""
+    """Counts frames of twins.
+
+    Attributes:
+        unlimited: whether everything is allowed, and need not be asked.
+    """
 
     def __init__(self, frames_max: float, bytes_max: float, absent_twins_max: int) -> None:
         """Start with fresh windows.
@@ -48,6 +52,7 @@ class RateLimiter:
         """
         self._frames_max = frames_max
         self._bytes_max = bytes_max
+        self.unlimited = frames_max == bytes_max == inf
         self._counters = Lasting(_Counters, absent_twins_max)
 
     @classmethod
@@ -60,11 +65,7 @@ class RateLimiter:
     def change(self, limit: Limit | None) -> None:
         """Have other limits from now on; what was counted in this window still counts."""
         self._frames_max, self._bytes_max = (inf, inf) if limit is None else (limit.frames, limit.bytes)
-
-    @property
-    def unlimited(self) -> bool:
-        """Whether everything is allowed, and need not be asked."""
-        return self._frames_max == self._bytes_max == inf
+        self.unlimited = self._frames_max == self._bytes_max == inf
 
     def __len__(self) -> int:
         """Twins whose counters are held."""

@@ -171,39 +171,43 @@ local function worth_it(box, size, why)
   return true
 end
 
-for i = 4, #KEYS, 3 do
-  local at = 13 + (i - 4) / 3 * 7
-  local data, result = ARGV[at], nil
-  local box, problem = open(KEYS[i], KEYS[i + 1], ARGV[at + 3])
-  if box then
-    local present = ARGV[at + 4] == '1'
-    local why = limit(box, #data, present)
-    while why and drop_oldest and box.count > 0 and dropped_bytes < dropped_max and worth_it(box, #data, why) do
-      local oldest = redis.pcall('XRANGE', box.key, '-', '+', 'COUNT', 1)[1]
-      if not oldest then break end
-      local size = size_of(oldest[2])
-      redis.call('XDEL', box.key, oldest[1])
-      removed(box, oldest[1], size)
-      redis.pcall('RPUSH', KEYS[2], oldest[2][2] or '')
-      dropped, dropped_bytes = dropped + 1, dropped_bytes + size
-      why = limit(box, #data, present)
-    end
-    if why then
-      result = '?' .. why
-    else
-      local id = redis.pcall('XADD', box.key, '*', '_', data)
-      if type(id) == 'table' then
-        problem = id['err']
+local at = 10 + #KEYS
+while at <= #ARGV do
+  local k, m = 3 * ARGV[at] + 1, 10 + 3 * ARGV[at]
+  local expires, ttl, present, items = tonumber(ARGV[at + 1]), tonumber(ARGV[at + 2]), ARGV[at + 3] == '1', ARGV[at + 4]
+  at = at + 5
+  local box, problem = open(KEYS[k], KEYS[k + 1], ARGV[m])
+  for n = at, at + items - 1 do
+    local data, result = ARGV[n], nil
+    if box then
+      local why = limit(box, #data, present)
+      while why and drop_oldest and box.count > 0 and dropped_bytes < dropped_max and worth_it(box, #data, why) do
+        local oldest = redis.pcall('XRANGE', box.key, '-', '+', 'COUNT', 1)[1]
+        if not oldest then break end
+        local size = size_of(oldest[2])
+        redis.call('XDEL', box.key, oldest[1])
+        removed(box, oldest[1], size)
+        redis.pcall('RPUSH', KEYS[2], oldest[2][2] or '')
+        dropped, dropped_bytes = dropped + 1, dropped_bytes + size
+        why = limit(box, #data, present)
+      end
+      if why then
+        result = '?' .. why
       else
-        change(box, 1, #data)
-        result = id .. '-' .. text(box.count) .. tell(KEYS[i + 2], ARGV[at + 5], ARGV[at + 6], ARGV[12])
-        local expires = tonumber(ARGV[at + 1])
-        if expires < box.earliest then box.earliest = expires end
-        box.ttl = math.max(box.ttl or 0, tonumber(ARGV[at + 2]))
+        local id = redis.pcall('XADD', box.key, '*', '_', data)
+        if type(id) == 'table' then
+          problem = id['err']
+        else
+          change(box, 1, #data)
+          result = id .. '-' .. text(box.count) .. tell(KEYS[k + 2], ARGV[m + 1], ARGV[m + 2], ARGV[12])
+          if expires < box.earliest then box.earliest = expires end
+          box.ttl = math.max(box.ttl or 0, ttl)
+        end
       end
     end
+    results[#results + 1] = result or ('!' .. string.gsub(problem, '%s', '\t'))
   end
-  results[#results + 1] = result or ('!' .. string.gsub(problem, '%s', '\t'))
+  at = at + items
 end
 for key, box in pairs(boxes) do
   if box.ttl and now + box.ttl > box.lives then
@@ -222,10 +226,12 @@ return result
 )
 """Append a batch, unless it was appended before.
 
-KEYS: marker, list of what was dropped, sums; then mailbox, counters and presence of each item.
+KEYS: marker, list of what was dropped, sums; then mailbox, counters and presence of each mailbox.
 ARGV: number of the batch; seconds the marker lives; the caps count, bytes, twin_count, twin_bytes, mailboxes, store; 1
-to drop the oldest; bytes dropped at most; Unix second; our process; then of each item: data, second to look for it,
-seconds its mailbox has to live, name of its field, 1 if its session is connected, its field of presence, its owner.
+to drop the oldest; bytes dropped at most; Unix second; our process; then of each mailbox: name of its field, its field
+of presence, its owner; then runs of items for one mailbox: its place among the mailboxes, from 1; second to look for
+them, seconds their mailbox has to live, 1 if its session is connected, how many they are, their data. Runs, since each
+argument costs a client in Python half a microsecond and more, and items that follow each other are mostly alike.
 Returns: number of the batch, entries dropped, then for each item `<id>-<depth>`, `?<limit>` or `!<error>`. After the
 depth comes what `presence_script.TELL` adds.
 """

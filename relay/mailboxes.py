@@ -12,7 +12,7 @@ This module refuses to know who reads, and when an entry may be deleted.
 import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Literal, NamedTuple, Protocol
 
 from relay.retention import RETAIN_AGE_S, RETAIN_COUNT
 from rmb_peer.protocol.address import Address
@@ -94,8 +94,7 @@ class MailboxFull(MailboxFailed):
         self.limit = limit
 
 
-@dataclass(frozen=True, slots=True)
-class Receipt:
+class Receipt(NamedTuple):
     """An envelope is stored.
 
     Attributes:
@@ -110,8 +109,7 @@ class Receipt:
     foreign: tuple[int, int] | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(NamedTuple):
     """One envelope in a mailbox."""
 
     id: EntryId
@@ -141,6 +139,10 @@ class Stored:
     bytes: int = 0
 
 
+Then = Callable[[Receipt | Exception], None]
+"""Hears how an append went."""
+
+
 class Mailboxes(Protocol):
     """All mailboxes of one store. Calls may overlap; appends take effect, and are answered, in their order."""
 
@@ -159,6 +161,15 @@ class Mailboxes(Protocol):
 
         Returns:
             a future, which fails with `MailboxFailed`, above all `MailboxFull`.
+        """
+        ...
+
+    def put(self, owner: Address, data: bytes, lifetime_s: int, then: Then, *, connected: bool = False) -> None:
+        """`append`, for those who have many: futures cost more than all else.
+
+        Args:
+            owner, data, lifetime_s, connected: as above.
+            then: hears, later and once, how it went; in the order of the appends.
         """
         ...
 

@@ -20,6 +20,7 @@ from relay.mailboxes import (
     OnDropped,
     Page,
     Receipt,
+    Then,
 )
 from relay.retention import Retention
 from rmb_peer.protocol.address import Address
@@ -80,6 +81,15 @@ class MemoryMailboxes:
         mailbox.bytes += size
         future.set_result(Receipt(self._last, len(mailbox.entries)))
         return future
+
+    def put(self, owner: Address, data: bytes, lifetime_s: int, then: Then, *, connected: bool = False) -> None:
+        """See `Mailboxes.put`."""
+
+        def tell(appended: "asyncio.Future[Receipt]") -> None:
+            error = appended.exception()
+            then(error if isinstance(error, Exception) else appended.result())
+
+        self.append(owner, data, lifetime_s, connected=connected).add_done_callback(tell)
 
     def has_room(self) -> bool:
         """See `Mailboxes.has_room`."""

@@ -14,13 +14,16 @@ ENTRIES_SWEPT_AT = 32
 """Entries of one twin at which those of dead processes are taken out; a guess, more than most twins have sessions."""
 
 TELL = """
-local told = {}
+local told, same = {}, {}
 local function tell(key, field, owner, process)
+  if same[owner] then return same[owner] end
   local at = redis.pcall('HGET', key, field)
-  if type(at) ~= 'string' then return '' end
-  local there, registration, foreign = string.match(at, '^(.*):(%d+):(%d+)$')
-  if not there then return '' end
-  if there == process then return '-' .. registration .. '-' .. foreign end
+  local there, registration, foreign
+  if type(at) == 'string' then there, registration, foreign = string.match(at, '^(.*):(%d+):(%d+)$') end
+  if not there or there == process then
+    same[owner] = there and '-' .. registration .. '-' .. foreign or ''
+    return same[owner]
+  end
   foreign = string.format('%.0f', tonumber(foreign) + 1)
   redis.pcall('HSET', key, field, there .. ':' .. registration .. ':' .. foreign)
   told[there .. ' ' .. owner] = {'relay.process.' .. there, 'more ' .. registration .. ' ' .. foreign .. ' ' .. owner}

@@ -18,11 +18,10 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import partial
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
-from relay.batcher import Batcher
+from relay.batcher import Batcher, settle
 from relay.keys import (
     STORED,
     appended_key,
@@ -50,6 +49,7 @@ from relay.mailboxes import (
     OnFull,
     Page,
     Receipt,
+    Then,
 )
 from relay.retention import Retention
 from relay.store import STORE_ERRORS, Store, by_group, is_cluster, persist, says_no
@@ -98,8 +98,7 @@ _TOLD_ENTRIES = 100
 _LOG = get_logger("mailboxes")
 
 
-@dataclass(frozen=True, slots=True)
-class _Append:
+class _Append(NamedTuple):
     owner: Address
     data: bytes
     look_at_s: int
@@ -107,8 +106,7 @@ class _Append:
     connected: bool
 
 
-@dataclass(frozen=True, slots=True)
-class _Delete:
+class _Delete(NamedTuple):
     owner: Address
     ids: tuple[EntryId, ...]
 
@@ -195,10 +193,16 @@ class RedisMailboxes:
         self, owner: Address, data: bytes, lifetime_s: int, *, connected: bool = False
     ) -> "asyncio.Future[Receipt]":
         """See `Mailboxes.append`."""
+        future: asyncio.Future[Receipt] = asyncio.get_running_loop().create_future()
+        self.put(owner, data, lifetime_s, partial(settle, future), connected=connected)
+        return future
+
+    def put(self, owner: Address, data: bytes, lifetime_s: int, then: Then, *, connected: bool = False) -> None:
+        """See `Mailboxes.put`."""
         lifetime_s = min(lifetime_s, self._retention.age_s)
         keep_s = max(lifetime_s + SLACK_S, LIFETIME_S)
         look_at_s = int(self._now_s()) + min(lifetime_s, LOOK_THROUGH_S)
-        return self._appends.submit(_Append(owner, data, look_at_s, keep_s, connected))
+        self._appends.submit_then(_Append(owner, data, look_at_s, keep_s, connected), then)
 
     def has_room(self) -> bool:
         """See `Mailboxes.has_room`."""
@@ -309,11 +313,23 @@ class RedisMailboxes:
             int(self._now_s()),
             self._process,
         ]
+        boxes: dict[tuple[int, str | None], int] = {}
+        runs: list[Any] = []
+        alike: tuple[object, ...] = ()
         for item in batch:
             owner = item.owner
-            keys += (self._key(owner), stored_key(owner.twin), presence_key(owner.twin))
-            arguments += (item.data, item.look_at_s, item.keep_s, mailbox_field(owner), int(item.connected))
-            arguments += (presence_field(owner.session), str(owner))
+            box = boxes.get((owner.twin, owner.session))
+            if box is None:
+                boxes[owner.twin, owner.session] = box = len(boxes) + 1
+                keys += (self._key(owner), stored_key(owner.twin), presence_key(owner.twin))
+                arguments += (mailbox_field(owner), presence_field(owner.session), str(owner))
+            before, alike = alike, (box, item.look_at_s, item.keep_s, item.connected)
+            if alike != before:  # a run begins, see APPEND
+                runs += (box, item.look_at_s, item.keep_s, int(item.connected), 0)
+                length_at = len(runs) - 1
+            runs[length_at] += 1
+            runs.append(item.data)
+        arguments += runs
         give_up_at = asyncio.get_running_loop().time() + self._append_s_max
         try:
             answer = await self._persist(lambda: self._append_script(keys=keys, args=arguments), give_up_at)

@@ -12,12 +12,13 @@ from typing import Generic, TypeVar
 from relay.exchange import Exchange
 from relay.federation.outbound import refusal_of
 from relay.log_lines import log_routed
-from relay.mailboxes import MailboxFailed, MailboxFull, Receipt
+from relay.mailboxes import LIFETIME_S_MAX, MailboxFailed, MailboxFull, Receipt
 from relay.presence import LookupWithPresence
 from relay.sessions import Session
 from relay.switch import (
     OFFLINE,
     RATE_LIMITED,
+    SESSION_CHARS_MAX,
     WRONG_SOURCE,
     Refusal,
     is_foreign,
@@ -112,6 +113,13 @@ class Routing(ABC, Generic[Ticket]):
         others_have_room = federation is None or federation.has_room
         return self._pause_s < PAUSE_S_MIN and self._lanes.has_room and self._delivery.has_room and others_have_room
 
+    def roomy(self) -> bool:
+        """Like `room`, for whoever does not wait: false when it would."""
+        if not self.has_room:
+            return False
+        self._slowed_since_s = None
+        return True
+
     # --- how the sender is answered -----------------------------------------------------------------------------------
 
     @abstractmethod
@@ -129,6 +137,12 @@ class Routing(ABC, Generic[Ticket]):
     def _hand_over(self, envelope: Envelope, data: bytes, session: Session, ticket: Ticket) -> bool:
         """Give it to a connected session without storing it; false when that cannot be."""
         return False
+
+    @property
+    def _limited(self) -> bool:
+        """Whether envelopes are counted (`limits`), which only the long way does."""
+        limiter = self._exchange.limiter
+        return limiter is not None and not limiter.unlimited
 
     # --- the steps ----------------------------------------------------------------------------------------------------
 
@@ -150,6 +164,24 @@ class Routing(ABC, Generic[Ticket]):
             self._refuse(envelope, refusal, ticket)
         else:
             self._route(envelope, data, destination, ticket)
+
+    def _ordinary(self, envelope: Envelope, now_s: int) -> Address | None:
+        """What `_take` finds out about nearly every envelope, at a third of the cost.
+
+        Returns:
+            where it goes; `None` when anything is out of the ordinary. Then it has to take the long way.
+        """
+        source, destination, owner = envelope.source, envelope.destination, self._owner
+        if source.twin != owner.twin or envelope.WhichOneof("message") == "ping":
+            return None
+        if (source.connection if source.HasField("connection") else None) != owner.session:
+            return None
+        name = destination.connection if destination.HasField("connection") else None
+        if not destination.twin or (name is not None and len(name) > SESSION_CHARS_MAX):
+            return None
+        if not 0 < envelope.timestamp + envelope.expiration - now_s < LIFETIME_S_MAX:
+            return None
+        return Address(destination.twin, name)
 
     def _is_from_owner(self, envelope: Envelope) -> bool:
         if not envelope.HasField("source"):
@@ -235,15 +267,13 @@ class Routing(ABC, Generic[Ticket]):
         """Forward the bytes as they came, never a new serialisation (spec rmb 2.2)."""
         lifetime_s = envelope_ttl_s(envelope, int(self._exchange.now_s())) or 0
 
-        def on_stored(stored: "asyncio.Future[Receipt]") -> None:
-            error = MailboxFailed("cancelled") if stored.cancelled() else stored.exception()
-            if error is None:
+        def on_stored(stored: Receipt | Exception) -> None:
+            if not isinstance(stored, Exception):
                 log_routed(envelope, how)
                 self._stored(ticket)
-            elif isinstance(error, MailboxFull):
-                self._refuse(envelope, mailbox_full(destination, str(error), error.retry_after_s * 1000), ticket)
+            elif isinstance(stored, MailboxFull):
+                self._refuse(envelope, mailbox_full(destination, str(stored), stored.retry_after_s * 1000), ticket)
             else:
-                self._refuse(envelope, store_failed(destination, str(error)), ticket)
+                self._refuse(envelope, store_failed(destination, str(stored)), ticket)
 
-        self._pause_s += self._delivery.pace_s(destination)
-        self._delivery.deliver(destination, data, lifetime_s).add_done_callback(on_stored)
+        self._pause_s += self._delivery.deliver_then(destination, data, lifetime_s, on_stored)

@@ -62,7 +62,7 @@ class Sessions:
         """
         self._sessions_max = sessions_max
         self._per_twin: Occupancy[int] = Occupancy(per_twin_max)
-        self._sessions: dict[tuple[int, str | None], Session] = {}  # tuples hash several times faster than addresses
+        self._sessions: dict[tuple[int, str | None], Session] = {}
         self._generation = 0
 
     def limit_per_twin(self, most: int | None) -> None:
@@ -77,7 +77,7 @@ class Sessions:
 
     def get(self, owner: Address) -> Session | None:
         """The live session with exactly this identity."""
-        return self._sessions.get((owner.twin, owner.session))
+        return self._sessions.get(owner)
 
     def find(self, twin: int, session: str | None) -> Session | None:
         """`get`, for those who have no address at hand and many envelopes."""

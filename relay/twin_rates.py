@@ -86,6 +86,8 @@ class Allowance:
         Returns:
             why it is refused, in which case nothing is spent.
         """
+        if self.take_all(1, size_bytes, now_s):
+            return None
         slow_s_max = self._rates.slow_s_max
         if self._messages and self._rates.messages and self._messages.debt_s(now_s) > slow_s_max:
             return too_fast(self._rates.messages, "messages", self.wait_s(now_s))

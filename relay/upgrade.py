@@ -19,6 +19,29 @@ from aiohttp.web import BaseRequest, RequestHandler, StreamResponse
 AtEnd = Callable[[], None]
 
 
+def read_on(protocol: RequestHandler, reader: object) -> None:
+    """What comes behind the handshake goes to `reader.feed_data`, and the end to `reader.feed_eof`.
+
+    That is how aiohttp's own WebSocket gets its bytes.
+    """
+    protocol.set_parser(reader)  # type: ignore[arg-type]  # any object with these two methods
+    protocol.keep_alive(False)
+
+
+def takes_no_more(protocol: RequestHandler) -> bool:
+    """Whether more waits to be written than the transport wants."""
+    return protocol._paused
+
+
+async def drained(protocol: RequestHandler) -> None:
+    """Wait until the transport takes more.
+
+    Raises:
+        ConnectionError: the connection is gone.
+    """
+    await protocol._drain_helper()
+
+
 class Upgraded(StreamResponse):
     """The answer of a handler that has answered the handshake itself."""
 

@@ -1,4 +1,4 @@
-"""The WebSocket of one client: aiohttp's, with what a relay needs around it.
+"""The WebSocket of one client. The handshake is aiohttp's; frames are ours, because they are what a relay does all day.
 
 - which requests are upgrades, and which handshakes are wrong (spec rmb 4.3);
 - pings and pongs are handed out, not swallowed;
@@ -6,30 +6,49 @@
 - a closing handshake during which the client's last frames are still read, and which an oversized message cannot cut
   short: closing a socket that holds unread bytes would reset it, and the client would never see why.
 
-This module refuses to know envelopes and sessions.
+Plain frames go the short way (`rmb_peer/transport/websocket`), and what a task has to say at once leaves in one write.
+`websockets` reads the rest. This module refuses to know envelopes and sessions.
 """
 
 import asyncio
 import base64
 import binascii
-import struct
 from collections.abc import Awaitable, Callable
-from typing import Final
+from contextlib import suppress
 
-from aiohttp import ClientError, WSCloseCode, WSMessage, WSMsgType, hdrs, web
-from multidict import CIMultiDict, CIMultiDictProxy
+from aiohttp import WSCloseCode, hdrs, web
+from multidict import CIMultiDictProxy
+from websockets.utils import accept_key
 
+from relay.upgrade import drained, read_on, takes_no_more
 from rmb_peer.transport.tcp import limit_unsent, silent_s
+from rmb_peer.transport.websocket.judge import CLOSE, Broken, Judge, close_payload
+from rmb_peer.transport.websocket.outgoing import Outgoing
+from rmb_peer.transport.websocket.splitter import BINARY, PING, PONG, RAW, Splitter
 
 CLOSE_S_MAX = 2.0
 """How long a client gets to answer our Close before the connection is cut; a guess: two slow round trips."""
 
+CLOSE_TEXT_BYTES_MAX = 123
+"""RFC 6455, 5.5: a control frame holds 125 bytes, two of them the code."""
+
 SUPERSEDED = 4001
 """Close code of ours: a newer connection has the same twin and session id (RFC 6455, 7.4.2: 4000 and up are free)."""
 
+UNREAD_BYTES_MAX = 64 * 1024
+"""Bytes of frames that wait to be read, beyond which the line is not read. A guess; one read may exceed it."""
+
+FRAME_OVERHEAD_BYTES = 100
+"""What a waiting frame costs besides its bytes: those of two objects and a place in a list."""
+
+LOST, BROKEN = -1, -2
+"""In place of the first byte of a frame: the connection is gone; the client broke the rules, and has been told."""
+
 _VERSION = "13"
 _KEY_BYTES = 16
-_ENDED: Final = frozenset({WSMsgType.CLOSE, WSMsgType.CLOSING, WSMsgType.CLOSED, WSMsgType.ERROR})
+
+Heard = tuple[int, bytes]
+"""The first byte of a frame (`splitter`, `judge`) and what it holds; or `LOST`; or `BROKEN` and how."""
 
 
 class BadHandshake(Exception):
@@ -63,7 +82,7 @@ def check_handshake(headers: CIMultiDictProxy[str]) -> None:
         raise BadHandshake(f"Sec-WebSocket-Key must be {_KEY_BYTES} bytes in base64")
 
 
-async def _drop(message: WSMessage) -> None:
+async def _drop(heard: Heard) -> None:
     """What comes after our Close does not count."""
 
 
@@ -74,13 +93,43 @@ class ClientSocket:
         protocol: aiohttp's, of the connection.
     """
 
-    __slots__ = ("_response", "_sent_bytes", "_transport", "protocol")
+    __slots__ = (
+        "_broken",
+        "_closing",
+        "_heard",
+        "_held_up",
+        "_judge",
+        "_lost",
+        "_message_bytes_max",
+        "_outgoing",
+        "_sent_bytes",
+        "_splitter",
+        "_told_bytes_max",
+        "_transport",
+        "_unread_bytes",
+        "_waiter",
+        "protocol",
+    )
 
-    def __init__(self, response: "_Response", transport: asyncio.Transport, protocol: web.RequestHandler) -> None:
+    def __init__(
+        self, protocol: web.RequestHandler, transport: asyncio.Transport, message_bytes_max: int, told_bytes_max: int
+    ) -> None:
         """Use `accept`."""
         self.protocol = protocol
-        self._response = response
         self._transport = transport
+        self._message_bytes_max = message_bytes_max
+        self._told_bytes_max = told_bytes_max
+        self._outgoing = Outgoing(transport, masked=False)
+        self._splitter = Splitter(message_bytes_max, masked=True)
+        self._judge: Judge | None = None
+        self._heard: list[Heard] = []
+        """No deque: an empty one takes more than everything else here."""
+        self._unread_bytes = 0
+        self._held_up = False
+        self._lost = False
+        self._broken: Broken | None = None
+        self._closing = False
+        self._waiter: asyncio.Future[None] | None = None
         self._sent_bytes = 0
 
     @classmethod
@@ -99,25 +148,19 @@ class ClientSocket:
             subprotocol: the one of those offered that is selected (RFC 6455, 4.2.2), if any.
             envelope_bytes_max: the limit that such a client is told, when it is not that of a message.
         """
-        headers = CIMultiDict(request.headers)
-        headers[hdrs.UPGRADE] = "websocket"  # aiohttp knows no lists here
-        headers.popall(hdrs.SEC_WEBSOCKET_PROTOCOL, None)  # aiohttp would log offers that are not selected
-        if subprotocol is not None:
-            headers[hdrs.SEC_WEBSOCKET_PROTOCOL] = subprotocol
-        protocol = request.protocol
-        transport = request.transport
+        protocol, transport = request.protocol, request.transport
         if transport is None:
             raise ConnectionResetError("the client left during the handshake")
-        response = _Response(transport, message_bytes_max, subprotocol, envelope_bytes_max or message_bytes_max)
-        await response.prepare(request.clone(headers=headers))
-        response.forget_request()
+        await _SwitchingProtocols(request.headers[hdrs.SEC_WEBSOCKET_KEY].strip(), subprotocol).prepare(request)
         limit_unsent(transport)
-        return cls(response, transport, protocol)
+        socket = cls(protocol, transport, message_bytes_max, envelope_bytes_max or message_bytes_max)
+        read_on(protocol, socket)
+        return socket
 
     @property
     def drained_bytes(self) -> int:
         """Payload bytes that have left our own buffers, about; grows exactly while the client's side takes data."""
-        return self._sent_bytes - self._transport.get_write_buffer_size()
+        return self._sent_bytes - self._transport.get_write_buffer_size() - self._outgoing.size_bytes
 
     @property
     def blocked(self) -> bool:
@@ -128,18 +171,47 @@ class ClientSocket:
         """How long ago the last byte came from the client's side; `None` where the system does not tell."""
         return silent_s(self._transport)
 
-    async def receive(self) -> WSMessage:
-        """The next frame, pings and pongs included, or how the connection ended."""
-        return await self._response.receive()
+    @property
+    def unread(self) -> int:
+        """Frames that `receive` would give at once."""
+        return len(self._heard)
 
-    async def send(self, data: bytes) -> None:
+    async def receive(self) -> Heard:
+        """The next frame, pings and pongs included, or how the connection ended. For one task at a time."""
+        while not self._heard:
+            if self._broken is not None:
+                return await self._tell_broken(self._broken)
+            if self._lost:
+                return LOST, b""
+            self._waiter = asyncio.get_running_loop().create_future()
+            try:
+                await self._waiter
+            finally:
+                self._waiter = None
+        heard = self._heard.pop(0)
+        self._unread_bytes -= len(heard[1]) + FRAME_OVERHEAD_BYTES
+        if self._held_up and self._unread_bytes <= UNREAD_BYTES_MAX // 2:
+            self._held_up = False
+            if not self._transport.is_closing():
+                self._transport.resume_reading()
+        return heard
+
+    async def send(self, data: bytes, *, more: bool = False) -> None:
         """Write one binary message; waits while the client's side takes no more.
+
+        Args:
+            data: the message.
+            more: another one follows at once, or `flush`: they leave together.
 
         Raises:
             ConnectionError: the connection is gone.
         """
         self._sent_bytes += len(data)
-        await self._send_frame(data, WSMsgType.BINARY)
+        await self._send_frame(data, BINARY, more=more)
+
+    def flush(self) -> None:
+        """No more messages follow at once."""
+        self._outgoing.flush()
 
     async def ping(self, payload: bytes) -> None:
         """Write a ping.
@@ -147,7 +219,7 @@ class ClientSocket:
         Raises:
             ConnectionError: the connection is gone.
         """
-        await self._send_frame(payload, WSMsgType.PING)
+        await self._send_frame(payload, PING)
 
     async def pong(self, payload: bytes) -> None:
         """Answer a ping.
@@ -155,9 +227,9 @@ class ClientSocket:
         Raises:
             ConnectionError: the connection is gone.
         """
-        await self._send_frame(payload, WSMsgType.PONG)
+        await self._send_frame(payload, PONG)
 
-    async def close(self, code: int, text: str, on_frame: Callable[[WSMessage], Awaitable[None]] = _drop) -> None:
+    async def close(self, code: int, text: str, on_frame: Callable[[Heard], Awaitable[None]] = _drop) -> None:
         """Say Close and wait a moment for the client's.
 
         Args:
@@ -167,9 +239,9 @@ class ClientSocket:
         """
         try:
             async with asyncio.timeout(CLOSE_S_MAX):
-                await self._send_frame(struct.pack("!H", code) + text.encode(), WSMsgType.CLOSE)
-                while (message := await self._response.receive()).type not in _ENDED:
-                    await on_frame(message)
+                await self._say_close(code, text)
+                while (heard := await self.receive())[0] not in (CLOSE, LOST, BROKEN):
+                    await on_frame(heard)
         except (TimeoutError, ConnectionError):
             self._transport.abort()
         self._finish()
@@ -178,7 +250,7 @@ class ClientSocket:
         """The client said Close first: say it back and end."""
         try:
             async with asyncio.timeout(CLOSE_S_MAX):
-                await self._response.close()
+                await self._say_close(WSCloseCode.OK, "")
         except (TimeoutError, ConnectionError):
             self._transport.abort()
         self._finish()
@@ -187,52 +259,88 @@ class ClientSocket:
         """Cut the connection; what was not sent is gone."""
         self._transport.abort()
 
-    async def _send_frame(self, data: bytes, kind: WSMsgType) -> None:
+    # --- what aiohttp tells us ----------------------------------------------------------------------------------------
+
+    def feed_data(self, data: bytes) -> tuple[bool, bytes]:
+        """Bytes came. What aiohttp makes of the answer: go on."""
+        heard, before = self._heard, len(self._heard)
+        for frame in self._splitter.feed(data):
+            if frame[0] != RAW:
+                heard.append(frame)
+            elif self._broken is None:
+                self._pass_on(frame[1])
+        for _, payload in heard[before:] if before else heard:
+            self._unread_bytes += len(payload) + FRAME_OVERHEAD_BYTES
+        if self._unread_bytes > UNREAD_BYTES_MAX and not self._transport.is_closing():
+            self._held_up = True
+            self._transport.pause_reading()
+        if heard or self._broken is not None:
+            self._wake_reader()
+        return False, b""
+
+    def feed_eof(self) -> None:
+        """The connection is gone."""
+        self._lost = True
+        self._wake_reader()
+
+    # --- the rest -----------------------------------------------------------------------------------------------------
+
+    def _pass_on(self, data: bytes) -> None:
+        if self._judge is None:
+            self._judge = Judge(self._message_bytes_max)
+        self._heard += self._judge.feed(data)
+        if self._judge.closed or self._judge.broken is not None:
+            self._broken = self._judge.broken
+            self._splitter.pass_all_on()
+
+    def _wake_reader(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    async def _send_frame(self, data: bytes, first: int, *, more: bool = False) -> None:
+        if self._closing or self._transport.is_closing():
+            raise ConnectionResetError("the connection is closing")
+        self._outgoing.add(data, first, more=more)
+        if takes_no_more(self.protocol):
+            self._outgoing.flush()
+            await drained(self.protocol)
+
+    async def _say_close(self, code: int, text: str) -> None:
+        await self._send_frame(close_payload(code, text), CLOSE)
+        self._closing = True
+
+    async def _tell_broken(self, broken: Broken) -> Heard:
+        """Say why, and stay until the client has heard."""
+        reason = broken.reason
+        if broken.code == WSCloseCode.MESSAGE_TOO_BIG:
+            reason = f"message is too large: at most {self._told_bytes_max} bytes are accepted"
+        text = reason.encode()[:CLOSE_TEXT_BYTES_MAX].decode(errors="ignore")
         try:
-            await self._response.send_frame(data, kind)
-        except ClientError as error:  # what aiohttp raises when the connection goes while it waits
-            raise ConnectionResetError(str(error)) from None
+            async with asyncio.timeout(CLOSE_S_MAX):
+                if not self._closing:
+                    await self._say_close(broken.code, text)
+                await _Sink(self._transport).gone
+        except (TimeoutError, ConnectionError):
+            self._transport.abort()
+        return BROKEN, reason.encode()
 
     def _finish(self) -> None:
         """Close the socket behind what is still being sent; a client that takes nothing cannot keep it open."""
+        self._outgoing.flush()
         self._transport.close()
         asyncio.get_running_loop().call_later(CLOSE_S_MAX, self._transport.abort)
 
 
-class _Response(web.WebSocketResponse):
-    """aiohttp's WebSocket, without compression, and without a hasty end when the client breaks the rules."""
+class _SwitchingProtocols(web.StreamResponse):
+    """The answer to a handshake (RFC 6455, 4.2.2)."""
 
-    def __init__(
-        self, transport: asyncio.Transport, message_bytes_max: int, subprotocol: str | None, told_bytes_max: int
-    ) -> None:
-        super().__init__(
-            protocols=() if subprotocol is None else (subprotocol,),
-            autoping=False,
-            autoclose=False,
-            compress=False,
-            max_msg_size=message_bytes_max + 1,  # aiohttp refuses messages of this size already
-            timeout=CLOSE_S_MAX,
-        )
-        self._client_transport = transport
-        self._told_bytes_max = told_bytes_max
-
-    def forget_request(self) -> None:
-        """Let go of the request that has been answered; whoever made us closes the connection."""
-        self._req = None
-
-    async def close(self, *, code: int = WSCloseCode.OK, message: bytes = b"", drain: bool = True) -> bool:
-        """Called by aiohttp itself when a frame is wrong or too large: say why, and stay until the client has heard."""
-        if code == WSCloseCode.MESSAGE_TOO_BIG:
-            message = f"message is too large: at most {self._told_bytes_max} bytes are accepted".encode()
-        if code in (WSCloseCode.MESSAGE_TOO_BIG, WSCloseCode.PROTOCOL_ERROR, WSCloseCode.INVALID_TEXT):
-            transport = self._client_transport
-            try:
-                async with asyncio.timeout(CLOSE_S_MAX):
-                    await self.send_frame(struct.pack("!H", code) + message, WSMsgType.CLOSE)
-                    await _Sink(transport).gone
-            except (TimeoutError, ClientError):
-                transport.abort()
-        return await super().close(code=code, message=message, drain=drain)
+    def __init__(self, key: str, subprotocol: str | None) -> None:
+        super().__init__(status=101)
+        self.headers[hdrs.UPGRADE] = "websocket"
+        self.headers[hdrs.CONNECTION] = "upgrade"
+        self.headers[hdrs.SEC_WEBSOCKET_ACCEPT] = accept_key(key)
+        if subprotocol is not None:
+            self.headers[hdrs.SEC_WEBSOCKET_PROTOCOL] = subprotocol
 
 
 class _Sink(asyncio.Protocol):
@@ -243,7 +351,9 @@ class _Sink(asyncio.Protocol):
         self._predecessor = transport.get_protocol()
         transport.set_protocol(self)
         transport.resume_reading()
-        transport.write_eof()  # many clients wait for our end before they close theirs
+        if transport.can_write_eof():  # not with TLS
+            with suppress(OSError):  # it is gone already, and we shall hear of it
+                transport.write_eof()  # many clients wait for our end before they close theirs
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._predecessor.connection_lost(exc)  # aiohttp keeps a list of its connections

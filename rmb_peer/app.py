@@ -52,6 +52,7 @@ from rmb_peer.transport.inbox import Inbox
 from rmb_peer.transport.relay_pool import RelayPool
 from rmb_peer.transport.tickets import Tickets
 from rmb_peer.upstream import Upstream
+from rmb_peer.workers.pool import Workers, open_workers
 
 EMBEDDED_PORT = 6379
 """Where programs look for Redis by themselves."""
@@ -113,6 +114,7 @@ class Gateway:
             OtherError: the store or the registry refuses us; says what to do.
         """
         async with AsyncExitStack() as stack:
+            workers = await stack.enter_async_context(open_workers(self._config.workers, self._identity))
             queues, check = await stack.enter_async_context(self._store())
             observation = Observation(
                 queues=queues,
@@ -134,7 +136,7 @@ class Gateway:
                     return  # told to stop before the registry answered
                 self.twin = twin
                 await self._unless_stopped(queues.announce(self._status(twin)))
-                await self._serve(queues, cache, twin, observation, check)
+                await self._serve(queues, cache, twin, observation, check, workers)
             except Stopped:
                 event(_LOG, logging.INFO, "stopped before it ran")
             finally:
@@ -149,7 +151,10 @@ class Gateway:
         twin: Twin,
         observation: Observation,
         check: Callable[[], Awaitable[None]],
+        workers: Workers | None,
     ) -> None:
+        if workers is not None:
+            await self._unless_stopped(workers.ready())
         signer, journal = self._identity.signer, self._journal
         pool = RelayPool(
             self._config.relay,
@@ -176,6 +181,7 @@ class Gateway:
                 message_bytes_max=self._config.message_bytes_max,
                 publishes_key=self._publishes_key(twin),
                 journal=journal,
+                workers=workers,
             )
             upstream = Upstream(
                 queues=queues,
@@ -199,6 +205,7 @@ class Gateway:
                 tasks=tasks,
                 wall_clock=time.time,
                 journal=journal,
+                workers=workers,
             )
             prober = Prober(
                 twin_id=twin.id,
@@ -208,8 +215,10 @@ class Gateway:
                 clock=time.monotonic,
                 random_bytes=os.urandom,
             )
-            observation.parts = Parts(twin.id, pool, upstream, downstream, prober)
+            observation.parts = Parts(twin.id, pool, upstream, downstream, prober, workers)
             observation.state = "running"
+            if workers is not None:
+                tasks.create_task(workers.run())
             taking = tasks.create_task(upstream.run())
             for work in (
                 downstream.run(),
@@ -238,7 +247,7 @@ class Gateway:
             taking.cancel()
             try:
                 async with asyncio.timeout(DRAIN_S_MAX):
-                    await self._drain(pool, downstream)
+                    await self._drain(pool, downstream, workers)
                     await conclusions.flush()
                     await journal.flush(queues)
                     observation.state = "stopped"
@@ -248,8 +257,8 @@ class Gateway:
             raise Stopped  # the group cancels what is left, look-ups included
         event(_LOG, logging.INFO, "stopped", **downstream.counts)
 
-    async def _drain(self, pool: RelayPool, downstream: Downstream) -> None:
-        while not (pool.idle and downstream.idle):  # noqa: ASYNC110 - several conditions, none of them an event
+    async def _drain(self, pool: RelayPool, downstream: Downstream, workers: Workers | None) -> None:
+        while not (pool.idle and downstream.idle and (workers is None or workers.idle)):  # noqa: ASYNC110 - several conditions, none of them an event
             await asyncio.sleep(_DRAIN_POLL_S)
 
     async def _look_after_leases(self) -> None:

@@ -17,6 +17,7 @@ from rmb_peer.protocol.errors import BadRequest
 from rmb_peer.protocol.names import RELAYS_MAX, relay_of_url
 from rmb_peer.protocol.signatures import KEY_TYPES, KeyType
 from rmb_peer.registry.tfchain.urls import check_node_urls
+from rmb_peer.workers import WORKERS_MAX
 
 CONFIG_BYTES_MAX = 1024 * 1024
 """A guess: nobody writes a megabyte of settings by hand."""
@@ -41,6 +42,7 @@ class GatewayConfig:
         http: `HOST:PORT` for metrics and health; `None` offers none.
         journal_bytes: how much of the journal is kept; 0 keeps none.
         journal_age: for how many seconds.
+        workers: processes that sign, seal, verify and open; 0: the gateway does it itself.
         debug: 0, 1 or 2, see `logs.setup_logging`.
         log_format: see `logs.setup_logging`.
     """
@@ -59,6 +61,7 @@ class GatewayConfig:
     http: str | None = None
     journal_bytes: int = BYTES_DEFAULT
     journal_age: int = AGE_S_DEFAULT
+    workers: int = 0
     debug: int = 0
     log_format: LogFormat = "auto"
 
@@ -86,6 +89,8 @@ class GatewayConfig:
             relay_of_url(url)
         if len(set(self.relay)) != len(self.relay):
             raise BadRequest("a relay is listed twice")
+        if self.workers > WORKERS_MAX:
+            raise BadRequest(f"workers must be at most {WORKERS_MAX}, not {self.workers}")
         if self.substrate:
             check_node_urls(self.substrate)
             if self.registry is not None:
@@ -156,7 +161,7 @@ def _typed(name: str, value: Any, origin: str) -> Any:
             if not isinstance(value, (str, Path)):
                 raise BadRequest(f"{origin}: {name.replace('_', '-')} must be a path")
             return Path(value)
-        case "message_bytes_max" | "journal_bytes" | "journal_age" | "debug":
+        case "message_bytes_max" | "journal_bytes" | "journal_age" | "workers" | "debug":
             if type(value) is not int or value < 0:
                 raise BadRequest(f"{origin}: {name.replace('_', '-')} must be a number, 0 or more")
             return value

@@ -41,6 +41,8 @@ from rmb_peer.registry.lookup import TwinLookup
 from rmb_peer.remembered import Remembered
 from rmb_peer.sender import Draft, Sender
 from rmb_peer.transport.inbox import Inbox, Received
+from rmb_peer.workers.jobs import Result
+from rmb_peer.workers.pool import Workers
 
 BATCH_FRAMES = 256
 """Frames examined before the results are pushed. A guess: as many as one take of the other direction."""
@@ -166,6 +168,7 @@ class Downstream:
         tasks: asyncio.TaskGroup,
         wall_clock: Callable[[], float],
         journal: Journal | None = None,
+        workers: Workers | None = None,
     ) -> None:
         """Set up.
 
@@ -181,7 +184,9 @@ class Downstream:
             tasks: owner of look-ups.
             wall_clock: Unix seconds.
             journal: is told what happens.
+            workers: verify and open; `None` means here, at once.
         """
+        self._workers = workers
         self.counts: Counter[str] = Counter()
         self._journal = journal or Journal()
         self._expected: dict[str, Callable[[Envelope], None]] = {}
@@ -218,7 +223,8 @@ class Downstream:
     @property
     def idle(self) -> bool:
         """Whether everything that arrived has been handed on."""
-        return not (len(self._inbox) or self._ready or self._lanes.waiting or self._delivering)
+        checking = self._workers.opening if self._workers is not None else 0
+        return not (len(self._inbox) or self._ready or self._lanes.waiting or self._delivering or checking)
 
     def expect(self, uid: str, answered: Callable[[Envelope], None]) -> None:
         """Hand the answer with this uid, once verified, to the gateway itself instead of a local program."""
@@ -238,6 +244,8 @@ class Downstream:
         while True:
             await self._inbox.wait_filled()
             await self._room.wait()
+            if self._workers is not None:
+                await self._workers.room()
             self._receiving = True  # the results are announced here, many at a time
             for count, frame in enumerate(self._inbox.take(BATCH_FRAMES), 1):
                 self._arrived(frame)
@@ -284,11 +292,24 @@ class Downstream:
             letter = DeadLetter("received", arrival.envelope.SerializeToString(), reason, arrival.envelope.uid)
             self._conclusions.bury(letter)
             claimed.done()
+        elif self._workers is not None:
+            self._verify_elsewhere(self._workers, twin, claimed)
         else:
             try:
                 self._add_ready(self._verify(twin, claimed))
             except (InvalidSignature, CannotDecrypt, SenderHasNoPublicKey) as error:
                 self._retry_with_fresh_record(twin, claimed, error)
+
+    def _verify_elsewhere(self, workers: Workers, twin: Twin, claimed: _Claimed) -> None:
+        def verified(result: Result) -> None:
+            if isinstance(result, bytes):
+                self._add_ready(_Verified(claimed.arrival, result, claimed.done))
+            elif isinstance(result, PeerError):
+                self._retry_with_fresh_record(twin, claimed, result)
+            else:
+                raise result
+
+        workers.open(claimed.arrival.envelope, twin, verified)
 
     def _verify(self, twin: Twin, claimed: _Claimed) -> _Verified:
         envelope = claimed.arrival.envelope

@@ -6,7 +6,7 @@ It asks the parts and changes none of them. Before the registry answered there a
 import asyncio
 import os
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import orjson
@@ -19,6 +19,7 @@ from rmb_peer.probing import Prober
 from rmb_peer.protocol.bao.engines import chosen_engine_name
 from rmb_peer.transport.relay_pool import RelayPool
 from rmb_peer.upstream import Upstream
+from rmb_peer.workers.pool import Workers
 
 PUBLISH_EVERY_S = 5.0
 """How often the status is written: one command and one look at the lengths of our streams. A guess."""
@@ -33,6 +34,7 @@ class Parts:
     upstream: Upstream
     downstream: Downstream
     prober: Prober
+    workers: Workers | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +117,7 @@ class Observation:
             "relays": [],
             "in_flight": 0,
             "waiting_for_relay": 0,
+            "workers": None,
         }
         if self.parts is not None:
             pool = self.parts.pool
@@ -131,6 +134,8 @@ class Observation:
             ]
             fields["in_flight"] = self.parts.upstream.in_flight
             fields["waiting_for_relay"] = pool.pending
+            if self.parts.workers is not None:
+                fields["workers"] = asdict(self.parts.workers.status())
         return fields
 
     async def readiness(self) -> Readiness:
@@ -180,6 +185,7 @@ class Observation:
         lines += family(
             "rmb_gateway_waiting_for_relay", "gauge", "Of these: not yet given to a relay.", [({}, pending)]
         )
+        lines += _of_workers(live["workers"])
         lines += family("rmb_gateway_store_up", "gauge", "0 while the store fails.", [({}, not live["store_trouble"])])
         lines += family(
             "rmb_gateway_store_entries",
@@ -207,3 +213,17 @@ class Observation:
 
 def _of(links: list[tuple[dict[str, str], dict[str, Any]]], name: str) -> list[tuple[dict[str, str], float]]:
     return [(labels, float(link[name])) for labels, link in links]
+
+
+def _of_workers(workers: dict[str, int] | None) -> list[str]:
+    if workers is None:
+        return []
+    family = metrics.family
+    counts = [({"state": state}, workers[state]) for state in ("wanted", "running")]
+    return [
+        *family("rmb_gateway_workers", "gauge", "Processes of --workers.", counts),
+        *family(
+            "rmb_gateway_workers_jobs", "gauge", "Messages given to workers, not answered.", [({}, workers["jobs"])]
+        ),
+        *family("rmb_gateway_workers_replaced_total", "counter", "Workers that died.", [({}, workers["replaced"])]),
+    ]

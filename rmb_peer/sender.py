@@ -20,11 +20,14 @@ from rmb_peer.protocol.errors import (
     UnknownDestination,
 )
 from rmb_peer.protocol.identity import Identity
+from rmb_peer.protocol.lifetime import stamp_envelope
 from rmb_peer.protocol.twin import Twin
 from rmb_peer.registry.lanes import Lanes, Outcome
 from rmb_peer.registry.lookup import TwinLookup
 from rmb_peer.transport.parcels import Parcel, Reached
 from rmb_peer.transport.relay_pool import RelayPool
+from rmb_peer.workers.jobs import Result
+from rmb_peer.workers.pool import Workers
 
 EXPIRED_TEXT = "response has expired before sending!"
 """For requests too: existing clients know this text (spec rmb 5.4)."""
@@ -69,6 +72,7 @@ class Sender:
         publishes_key: bool = True,
         session: str | None = None,
         journal: Journal | None = None,
+        workers: Workers | None = None,
     ) -> None:
         """Set up.
 
@@ -84,7 +88,9 @@ class Sender:
                 seal, and nothing is sent to twins that want sealed payloads: plain text to them never happens.
             session: of our connections; gateways have none.
             journal: is told what is sealed.
+            workers: seal and sign; `None` means here, at once.
         """
+        self._workers = workers
         self._journal = journal or Journal()
         self._source = Address(twin_id, session)
         self._identity = identity
@@ -103,37 +109,56 @@ class Sender:
     def _known(self, draft: Draft, receiver: Outcome) -> None:
         if isinstance(receiver, Twin):
             try:
-                parcel = self._parcel(receiver, draft)
-            except (CannotEncrypt, MessageTooLarge) as error:
-                draft.failed(error)
-            except MessageExpired:
-                draft.failed(OtherError(EXPIRED_TEXT))
-            else:
-                sealed = receiver.public_key is not None
-                self._journal.note(parcel.uid, "sealed", twin=receiver.id, encrypted=sealed, bytes=len(parcel.data))
-                self._pool.send(parcel)
+                now_s = self._prepare(receiver, draft)
+                if self._workers is not None:
+                    self._seal_elsewhere(self._workers, receiver, draft, now_s)
+                    return
+                signer, encryption = self._identity.signer, self._identity.encryption
+                seal_and_sign(draft.envelope, signer, encryption, receiver.public_key, now_s)
+                self._leave(receiver, draft, draft.envelope.SerializeToString())
+            except (CannotEncrypt, MessageTooLarge, MessageExpired) as error:
+                self._not_sealed(draft, error)
         else:
             draft.failed(receiver or UnknownDestination(draft.envelope.destination.twin))
 
-    def _parcel(self, receiver: Twin, draft: Draft) -> Parcel:
+    def _prepare(self, receiver: Twin, draft: Draft) -> int:
+        """Fill in the source; returns the time by which the draft is stamped."""
         if receiver.public_key is not None and not self._publishes_key:
             raise CannotEncrypt("our record publishes no key or another one: run once without --no-update")
-        envelope = draft.envelope
-        self._source.write_to(envelope.source)
-        now_s = int(self._wall_clock())
-        seal_and_sign(envelope, self._identity.signer, self._identity.encryption, receiver.public_key, now_s)
-        data = envelope.SerializeToString()
+        self._source.write_to(draft.envelope.source)
+        return int(self._wall_clock())
+
+    def _seal_elsewhere(self, workers: Workers, receiver: Twin, draft: Draft, now_s: int) -> None:
+        def sealed(result: Result) -> None:
+            try:
+                if not isinstance(result, bytes):
+                    raise result
+                self._leave(receiver, draft, result)
+            except (CannotEncrypt, MessageTooLarge, MessageExpired) as error:
+                self._not_sealed(draft, error)
+
+        stamp_envelope(draft.envelope, now_s)  # the end of its life is read from this one
+        workers.seal(receiver.id, draft.envelope, receiver.public_key, now_s, sealed)
+
+    def _not_sealed(self, draft: Draft, error: CannotEncrypt | MessageTooLarge | MessageExpired) -> None:
+        draft.failed(OtherError(EXPIRED_TEXT) if isinstance(error, MessageExpired) else error)
+
+    def _leave(self, receiver: Twin, draft: Draft, data: bytes) -> None:
         if len(data) > self._message_bytes_max:
             raise MessageTooLarge(
                 f"message of {len(data)} bytes is too large: relays carry at most {self._message_bytes_max} bytes"
             )
-        return Parcel(
-            data=data,
-            expires_at_s=envelope.timestamp + envelope.expiration,
-            arrived=draft.arrived,
-            refused=lambda why: draft.failed(RefusedByRelay(why.code, why.reason, why.retry_after_ms)),
-            expired=lambda tried: draft.failed(OtherError(MAYBE_ARRIVED_TEXT if tried else EXPIRED_TEXT)),
-            uid=envelope.uid,
-            destination=str(destination_of(envelope)),
-            relays=receiver.relays,
+        envelope, sealed = draft.envelope, receiver.public_key is not None
+        self._journal.note(envelope.uid, "sealed", twin=receiver.id, encrypted=sealed, bytes=len(data))
+        self._pool.send(
+            Parcel(
+                data=data,
+                expires_at_s=envelope.timestamp + envelope.expiration,
+                arrived=draft.arrived,
+                refused=lambda why: draft.failed(RefusedByRelay(why.code, why.reason, why.retry_after_ms)),
+                expired=lambda tried: draft.failed(OtherError(MAYBE_ARRIVED_TEXT if tried else EXPIRED_TEXT)),
+                uid=envelope.uid,
+                destination=str(destination_of(envelope)),
+                relays=receiver.relays,
+            )
         )

@@ -20,7 +20,7 @@ PACKAGES = ("rmb_peer", "relay")
 CORE = "rmb_peer.protocol"
 REMAPHORE_CORE = "rmb_peer.remaphore.core"
 CORES = (CORE, REMAPHORE_CORE)  # each is pure, and knows nothing of ours but itself
-SHARED = ("rmb_peer.transport", "rmb_peer.registry", "rmb_peer.embedded", "rmb_peer.logs")
+SHARED = ("rmb_peer.transport", "rmb_peer.registry", "rmb_peer.embedded", "rmb_peer.store", "rmb_peer.logs")
 VERSION = "rmb_peer.__version__"  # what both programs call themselves towards others
 RELAY_MAY_USE = (CORE, *SHARED, VERSION)
 APPS = ("rmb_peer.app", "relay.app")
@@ -172,6 +172,7 @@ def test_the_rules_are_about_packages_that_exist() -> None:
         "rmb_peer.registry",
         "rmb_peer.logs",
         "rmb_peer.local",
+        "rmb_peer.store",
         "rmb_peer",
         "relay",
     } <= present

@@ -80,7 +80,7 @@ class RelayConnection(Attended[None]):
         self._links = links
         self._message_bytes_max = message_bytes_max
         self._refuse_rate = refuse_rate
-        self._frames: Frames[None] = Frames(Link(WINDOW), exchange.metrics, socket.send)
+        self._frames: Frames[None] = Frames(Link(WINDOW, answers=False), exchange.metrics, socket.send)
         self._intake: LinkIntake
         self._closing = False
 
@@ -117,10 +117,13 @@ class RelayConnection(Attended[None]):
         )
         return [self._write()]
 
+    @property
+    def _roomy(self) -> bool:
+        return self._frames.handled < TURN_ENVELOPES
+
     async def _room(self) -> None:
-        if self._frames.handled >= TURN_ENVELOPES:
-            self._frames.handled = 0
-            await asyncio.sleep(0)
+        self._frames.handled = 0
+        await asyncio.sleep(0)
 
     def _frame(self, data: bytes) -> End | None:
         if self._closing:
@@ -148,3 +151,5 @@ class RelayConnection(Attended[None]):
         if end.flush and not await self._frames.flush(reader):
             event(_LOG, logging.DEBUG, "not everything has ended", relay=self._domain)
         await end_tasks(helpers)
+        if end.code is not None and not end.flush:
+            await self._frames.last_words()

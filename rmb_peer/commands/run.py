@@ -87,6 +87,13 @@ def build_parser() -> argparse.ArgumentParser:
         "--journal-bytes", type=int, metavar="N", help="journal for `rmb-peer where` (default 32 MiB; 0: none)"
     )
     parser.add_argument("--journal-age", type=int, metavar="SECONDS", help="how long it is kept (default a day)")
+    parser.add_argument(
+        "--workers",
+        type=int,
+        metavar="N",
+        help="processes that sign, seal, verify and decrypt, for a gateway that fills one core while others idle "
+        "(default 0: it does that itself)",
+    )
     parser.add_argument("--config", type=Path, metavar="FILE", help="TOML file with the same settings")
     parser.add_argument("-d", "--debug", action="count", help="more log lines; twice for all")
     parser.add_argument("--log-format", choices=("auto", "json", "text"), help="auto: text on a terminal, else JSON")

@@ -90,6 +90,7 @@ def _print(status: dict[str, Any], relays: list[dict[str, Any]]) -> None:
         "running since": clock_text(live["started_at_s"]) if _number(live.get("started_at_s")) else "unknown",
         "bao engine": str(live.get("bao_engine") or identity.get("bao_engine", "unknown")),
         "in flight": f"{live.get('in_flight', 0)}, of which {live.get('waiting_for_relay', 0)} wait for a relay",
+        **_workers(live.get("workers")),
         **{
             name: f"{number}, oldest {span_text(oldest_s[name])}" if name in oldest_s else str(number)
             for name, number in depths.items()
@@ -113,6 +114,13 @@ def _print(status: dict[str, Any], relays: list[dict[str, Any]]) -> None:
     ]
     if rows:
         print_table(("relay", "state", "link", "round trip", "in flight", "last error"), rows, numbers={3, 4})
+
+
+def _workers(workers: Any) -> dict[str, str]:
+    if not isinstance(workers, dict):
+        return {}
+    running, wanted, jobs = (workers.get(name, 0) for name in ("running", "wanted", "jobs"))
+    return {"workers": f"{running} of {wanted} run, {jobs} messages with them, {workers.get('replaced', 0)} replaced"}
 
 
 def _relays(live: dict[str, Any]) -> list[dict[str, Any]]:

@@ -51,6 +51,9 @@ TOLD_PREFIX = "rmb:told:"
 REMEMBERED = "rmb:outbox:remembered"
 """String. The last outbox entry whose backlog was written. What is found again up to here was remembered before."""
 
+TAKES = "rmb:outbox:takes"
+"""String. How many takes put something into the outbox; so a gateway notices that the answer to one is missing."""
+
 PROBE = "rmb:probe"
 """Never exists. An empty SETRANGE on it changes nothing, and fails as every write would (full memory, full disk)."""
 

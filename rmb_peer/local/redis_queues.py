@@ -1,7 +1,9 @@
-"""`LocalQueues` on Redis or Valkey, through redis-py: scripts and pipelines, never a round trip per message per step.
+"""`LocalQueues` on Redis or Valkey: scripts and pipelines on a connection of our own (`rmb_peer.store`), never a round
+trip per message per step.
 
 Taking is a move, not a pop: an item is in a list or in the outbox stream at every instant. While both lists are empty
-two blocking moves wait, one for each, into lists of their own that the next take empties first.
+two blocking moves wait, one for each, into lists of their own that the take behind them empties first. Every take that
+takes something has the next number, so an answer that is missing is noticed, and its items are read from the outbox.
 """
 
 import asyncio
@@ -14,7 +16,6 @@ from typing import Any, TypeVar, cast
 
 from redis import exceptions
 from redis.asyncio import Redis
-from redis.asyncio.client import Pipeline
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
@@ -24,7 +25,6 @@ from rmb_peer.local.queues import (
     Damaged,
     DeadLetter,
     Delivery,
-    Ending,
     JournalFailed,
     JournalLimits,
     MessageKind,
@@ -33,13 +33,18 @@ from rmb_peer.local.queues import (
     Taken,
     Waiting,
 )
+from rmb_peer.local.waiting_moves import Moved, WaitingMoves
 from rmb_peer.logs import event, get_logger
+from rmb_peer.store.address import Command, StoreAddress
+from rmb_peer.store.client import StoreClient
+from rmb_peer.store.script import Script
+from rmb_peer.store.wire import LARGE_BYTES
 
 TAKE_BYTES_MAX = 8 * 1024 * 1024
 """Bytes after which one take stops. A guess: large enough for full batches, small enough to hold in memory twice."""
 
-CONNECTIONS_MAX = 64
-"""A guess, several times what a gateway uses at once: two waiting moves and one call per activity."""
+CONNECTIONS_MAX = 8
+"""Of the client for administration; a guess, several times what it uses at once."""
 
 CONNECT_S_MAX = 5.0
 """Longest wait for a connection. A guess: a store is near."""
@@ -94,6 +99,7 @@ _TAKE_KEYS = [
     keys.LOCAL_REPLIES,
     keys.OUTBOX,
     keys.PROBE,
+    keys.TAKES,
 ]
 _REQUEST_PREFIXES = (keys.BACKLOG_PREFIX, keys.OPEN_PREFIX, keys.TOLD_PREFIX)
 _ANY_BYTES = "latin-1"
@@ -101,7 +107,7 @@ _ANY_BYTES = "latin-1"
 
 _REMEMBER_KEYS = [keys.DEADLINES, keys.REMEMBERED]
 _DELIVER_KEYS = [keys.DEADLINES, keys.DEAD, keys.OUTBOX]
-_DELIVER_SETTINGS: list[bytes | str | int] = [
+_DELIVER_SETTINGS: list[str | int] = [
     keys.LIST_ENTRIES_MAX,
     keys.DEAD_ENTRIES_MAX,
     keys.BACKLOG_PREFIX,
@@ -136,13 +142,23 @@ class RedisQueues:
         """
         self._redis = redis
         self._random_bytes = random_bytes
-        scripts = files("rmb_peer.local")
-        self._take = redis.register_script(scripts.joinpath("take.lua").read_text())
-        self._deliver = redis.register_script(scripts.joinpath("deliver.lua").read_text())
-        self._remember = redis.register_script(scripts.joinpath("remember.lua").read_text())
+        address = StoreAddress.of(redis)
+        self._store = StoreClient(address, answer_s_max=ANSWER_S_MAX)
+        self._moves = WaitingMoves(
+            address,
+            ((keys.LOCAL_REQUESTS, keys.TAKING_REQUESTS), (keys.LOCAL_REPLIES, keys.TAKING_REPLIES)),
+            wait_s=WAIT_S,
+            answer_s_max=ANSWER_S_MAX,
+        )
+        self._take = _script("take.lua", _TAKE_KEYS)
+        self._deliver = _script("deliver.lua", _DELIVER_KEYS, _DELIVER_SETTINGS)
+        self._remember = _script("remember.lua", _REMEMBER_KEYS, (keys.BACKLOG_PREFIX, keys.OPEN_PREFIX))
         self._last_entry = b"0-0"
+        self._takes: int | None = None  # number of the take whose items were returned last
         self._outbox_may_hold_more = True  # entries after _last_entry that no take has returned
-        self._waiters: dict[str, asyncio.Task[None]] = {}
+        self._lists_may_hold_more = True  # items that no waiting move would be woken by
+        self._moved: list[Moved] = []  # answers whose turn has not come
+        self._left: list[Taken] = []  # more than the caller asked for
         self._away = False
         self._trouble: str | None = None
         self._journal_bytes = 0
@@ -155,7 +171,7 @@ class RedisQueues:
 
     async def take(self, count_max: int) -> list[Taken]:
         """See `LocalQueues.take`."""
-        return await self._until_done(lambda: self._take_once(count_max), None)
+        return await self._until_done(partial(self._take_once, count_max))
 
     async def settle(self, entries: Sequence[str]) -> None:
         """See `LocalQueues.settle`."""
@@ -170,28 +186,26 @@ class RedisQueues:
         arguments: list[bytes | str | int] = []
         twins = 0
         for number, request in enumerate(waiting, 1):
-            asked = Counter(request.destinations) if len(request.destinations) > 1 else {}
-            arguments += (request.uid, backlog.encode(request), request.deadline_s, len(asked))
-            arguments += (part for pair in asked.items() for part in pair)
+            if len(request.destinations) > 1:
+                asked = Counter(request.destinations)
+                arguments += (request.uid, backlog.encode(request), request.deadline_s, len(asked))
+                arguments += (part for pair in asked.items() for part in pair)
+            else:
+                arguments += (request.uid, backlog.encode(request), request.deadline_s, b"0")
             twins += len(request.destinations)
             if twins >= REMEMBER_TWINS_MAX or number == len(waiting):
-                all_of_it = [keys.BACKLOG_PREFIX, keys.OPEN_PREFIX, request.entry, *arguments]
-                await self._until_done(partial(self._remember, keys=_REMEMBER_KEYS, args=all_of_it))
+                await self._run(self._remember, (request.entry, *arguments))
                 arguments, twins = [], 0
 
     async def still_open(self, waiting: Sequence[Waiting]) -> list[frozenset[int]]:
         """See `LocalQueues.still_open`."""
-
-        async def once() -> list[Any]:
-            async with self._redis.pipeline(transaction=False) as pipe:
-                for request in waiting:
-                    pipe.zscore(keys.DEADLINES, request.uid)
-                    pipe.hkeys(keys.OPEN_PREFIX + request.uid)
-                return await _execute(pipe)
-
         if not waiting:
             return []
-        found = await self._until_done(once)
+        commands: list[Command] = []
+        for request in waiting:
+            commands.append(("ZSCORE", keys.DEADLINES, request.uid))
+            commands.append(("HKEYS", keys.OPEN_PREFIX + request.uid))
+        found = await self._ask_many(commands)
         return [
             _open_of(request, deadline, twins)
             for request, deadline, twins in zip(waiting, found[::2], found[1::2], strict=True)
@@ -201,48 +215,42 @@ class RedisQueues:
         """See `LocalQueues.recall`."""
         if not uids:
             return []
-        names = [keys.BACKLOG_PREFIX + uid for uid in uids]
-        values = await self._until_done(lambda: cast(Awaitable[list[bytes | None]], self._redis.mget(names)))
+        values = await self._ask((b"MGET", *(keys.BACKLOG_PREFIX + uid for uid in uids)))
         return [None if value is None else _waiting_of(uid, value) for uid, value in zip(uids, values, strict=True)]
 
     async def overdue(self, now_s: float, count_max: int) -> list[Overdue]:
         """See `LocalQueues.overdue`."""
-        uids = await self._until_done(
-            lambda: cast(
-                Awaitable[list[bytes]],
-                self._redis.zrange(
-                    keys.DEADLINES, cast(int, "-inf"), cast(int, now_s), byscore=True, offset=0, num=count_max
-                ),
-            )
+        uids = await self._ask(
+            ("ZRANGE", keys.DEADLINES, "-inf", repr(now_s), "BYSCORE", "LIMIT", 0, count_max)  # both ends belong to it
         )
         if not uids:
             return []
-
-        async def once() -> list[Any]:
-            async with self._redis.pipeline(transaction=False) as pipe:
-                for uid in uids:
-                    pipe.get(keys.BACKLOG_PREFIX.encode() + uid)
-                    pipe.hgetall(keys.OPEN_PREFIX.encode() + uid)
-                return await _execute(pipe)
-
-        found = await self._until_done(once)
+        commands: list[Command] = []
+        for uid in uids:
+            commands.append(("GET", keys.BACKLOG_PREFIX.encode() + uid))
+            commands.append(("HGETALL", keys.OPEN_PREFIX.encode() + uid))
+        found = await self._ask_many(commands)
         return [
-            _overdue_of(uid.decode(_ANY_BYTES), record or b"", asked)
+            _overdue_of(uid.decode(_ANY_BYTES), record or b"", _pairs(asked))
             for uid, record, asked in zip(uids, found[::2], found[1::2], strict=True)
         ]
 
     async def forget(self, uids: Sequence[str]) -> None:
         """See `LocalQueues.forget`."""
+        if not uids:
+            return
+        commands: list[Command] = [("MULTI",)]
+        for name in map(_member, uids):
+            commands.append(("DEL", *(prefix.encode() + name for prefix in _REQUEST_PREFIXES)))
+            commands.append(("ZREM", keys.DEADLINES, name))
+        commands.append(("EXEC",))
 
         async def once() -> None:
-            async with self._redis.pipeline() as pipe:
-                for name in map(_member, uids):
-                    pipe.delete(*(prefix.encode() + name for prefix in _REQUEST_PREFIXES))
-                    pipe.zrem(keys.DEADLINES, name)
-                await _execute(pipe)
+            for answer in (await self._store.call_many(commands))[-1]:
+                if isinstance(answer, exceptions.RedisError):
+                    raise answer
 
-        if uids:
-            await self._until_done(once)
+        await self._until_done(once)
 
     async def deliver(self, deliveries: Sequence[Delivery]) -> list[Outcome]:
         """See `LocalQueues.deliver`."""
@@ -264,24 +272,31 @@ class RedisQueues:
     ) -> list[Outcome]:
         if not (deliveries or letters or entries):
             return []
-        arguments = [*_DELIVER_SETTINGS, len(letters)]
+        arguments: list[bytes | str | int | float] = [len(letters)]
+        large = False
         for letter in letters:
             arguments += (letter.kind, letter.reason, letter.raw, letter.uid, letter.list_name)
-        arguments += (len(entries), *entries)
+            large = large or len(letter.raw) >= LARGE_BYTES
+        arguments.append(len(entries))
+        arguments += entries
+        failed = b"1" if bury_failed else b"0"
         for delivery in deliveries:
-            first, second = (*delivery.marks, "", "")[:2]
+            marks, ending = delivery.marks, delivery.ending
             arguments += (
                 delivery.list_name,
                 delivery.value,
                 delivery.ttl_s,
-                keys.SEEN_PREFIX + first if first else "",
-                keys.SEEN_PREFIX + second if second else "",
-                int(bury_failed),
-                *_ending_arguments(delivery.ending),
+                keys.SEEN_PREFIX + marks[0] if marks else b"",
+                keys.SEEN_PREFIX + marks[1] if len(marks) > 1 else b"",
+                failed,
             )
-        answers = await self._until_done(
-            lambda: cast(Awaitable[list[Any]], self._deliver(keys=_DELIVER_KEYS, args=arguments))
-        )
+            if ending is None:
+                arguments += (b"", b"", b"", b"0")
+            else:
+                twin = b"" if ending.alone else ending.twin
+                arguments += (b"e" if ending.ours else b"a", ending.uid, twin, ending.kept_s)
+            large = large or len(delivery.value) >= LARGE_BYTES
+        answers = await self._run(self._deliver, tuple(arguments), large)
         outcomes = []
         for delivery, answer in zip(deliveries, answers, strict=True):
             outcome = _OUTCOMES.get(answer, Outcome.FAILED) if isinstance(answer, int) else Outcome.FAILED
@@ -292,20 +307,16 @@ class RedisQueues:
 
     async def uid_key(self) -> bytes:
         """See `LocalQueues.uid_key`."""
-
-        async def once() -> bytes:
-            await self._redis.set(keys.UID_KEY, self._random_bytes(32), nx=True)
-            return cast(bytes, await self._redis.get(keys.UID_KEY))
-
-        return await self._until_done(once)
+        commands: list[Command] = [("SET", keys.UID_KEY, self._random_bytes(32), "NX"), ("GET", keys.UID_KEY)]
+        return cast(bytes, (await self._ask_many(commands))[1])
 
     async def announce(self, status: dict[str, str]) -> None:
         """See `LocalQueues.announce`."""
-        await self._until_done(lambda: cast(Awaitable[Any], self._redis.hset(keys.STATUS, mapping=cast(Any, status))))
+        await self._ask(("HSET", keys.STATUS, *(part for pair in status.items() for part in pair)))
 
     async def publish(self, live: bytes) -> None:
         """See `LocalQueues.publish`."""
-        await self._until_done(lambda: cast(Awaitable[Any], self._redis.set(keys.STATUS_LIVE, live)))
+        await self._ask(("SET", keys.STATUS_LIVE, live))
 
     async def append_journal(self, chunk: bytes, limits: JournalLimits, now_s: float) -> None:
         """See `LocalQueues.append_journal`. How many chunks make up the bytes is measured from time to time."""
@@ -313,84 +324,138 @@ class RedisQueues:
         self._journal_bytes += len(chunk)
         measure = self._journal_bytes >= limits.bytes_max // JOURNAL_CHECKS
         try:
-            async with asyncio.timeout(ANSWER_S_MAX):
-                async with self._redis.pipeline(transaction=False) as pipe:
-                    pipe.xadd(keys.JOURNAL, {"c": chunk}, minid=oldest, approximate=True)
-                    if measure:
-                        pipe.xlen(keys.JOURNAL)
-                        pipe.memory_usage(keys.JOURNAL)
-                    answers = await _execute(pipe)
-                if measure:
-                    self._journal_bytes = 0
-                    entries, used_bytes = answers[1], answers[2] or 0
-                    if used_bytes > limits.bytes_max:
-                        await self._redis.xtrim(keys.JOURNAL, max(1, entries * limits.bytes_max // used_bytes))
+            commands: list[Command] = [("XADD", keys.JOURNAL, "MINID", "~", oldest, "*", "c", chunk)]
+            if measure:
+                commands += (("XLEN", keys.JOURNAL), ("MEMORY", "USAGE", keys.JOURNAL))
+            answers = await self._store.call_many(commands)
+            if measure:
+                self._journal_bytes = 0
+                entries, used_bytes = answers[1], answers[2] or 0
+                if used_bytes > limits.bytes_max:
+                    kept = max(1, entries * limits.bytes_max // used_bytes)
+                    await self._store.call(("XTRIM", keys.JOURNAL, "MAXLEN", "~", kept))
         except (exceptions.RedisError, TimeoutError) as error:
             raise JournalFailed(str(error) or "no answer") from None
 
     async def depths(self) -> dict[str, int]:
         """How much our own keys hold."""
-
-        async def once() -> list[int]:
-            async with self._redis.pipeline(transaction=False) as pipe:
-                pipe.xlen(keys.OUTBOX)
-                pipe.zcard(keys.DEADLINES)
-                pipe.xlen(keys.DEAD)
-                return await _execute(pipe)
-
-        return dict(zip(("outbox", "waiting", "dead"), await self._until_done(once), strict=True))
+        commands: list[Command] = [("XLEN", keys.OUTBOX), ("ZCARD", keys.DEADLINES), ("XLEN", keys.DEAD)]
+        return dict(zip(("outbox", "waiting", "dead"), await self._ask_many(commands), strict=True))
 
     async def why_refused(self) -> str | None:
         """Why the store would refuse a write at this moment, in its own words; `None` when it would not."""
         try:
             async with asyncio.timeout(PROBE_S_MAX):
-                await cast(Awaitable[Any], self._redis.setrange(keys.PROBE, 0, ""))
+                await self._store.call(("SETRANGE", keys.PROBE, 0, ""))
         except (exceptions.RedisError, TimeoutError) as error:
             return str(error) or "no answer"
         return None
 
     async def keep_own_record(self, record: bytes) -> None:
         """See `LocalQueues.keep_own_record`."""
-        await self._until_done(lambda: cast(Awaitable[Any], self._redis.set(keys.OWN_RECORD, record)))
+        await self._ask(("SET", keys.OWN_RECORD, record))
 
     async def own_record(self) -> bytes | None:
         """See `LocalQueues.own_record`."""
-        return await self._until_done(lambda: cast(Awaitable[bytes | None], self._redis.get(keys.OWN_RECORD)))
+        return cast(bytes | None, await self._ask(("GET", keys.OWN_RECORD)))
 
     async def close(self) -> None:
-        """See `LocalQueues.close`. An item that a waiting move fetches meanwhile stays in its own list."""
-        for waiter in self._waiters.values():
-            waiter.cancel()
-        await asyncio.gather(*self._waiters.values(), return_exceptions=True)
+        """See `LocalQueues.close`. What a waiting move fetches meanwhile is in its own list, or in the outbox."""
+        await self._moves.close()
+        await self._store.close()
         await self._redis.aclose()
 
+    # --- taking ---
+
     async def _take_once(self, count_max: int) -> list[Taken]:
+        limits = (count_max, TAKE_BYTES_MAX)
         while True:
+            if not self._left:
+                self._left = self._next_of_the_moved()
+            if self._left:
+                items, self._left = self._left[:count_max], self._left[count_max:]
+                return items
             if self._outbox_may_hold_more:
                 items = await self._unseen_entries(count_max)
                 if items:
                     return items
                 self._outbox_may_hold_more = False
-            # If the answer gets lost, the items are in the outbox all the same: look there first next time.
-            self._outbox_may_hold_more = True
-            async with asyncio.timeout(ANSWER_S_MAX):
-                answer = await self._take(keys=_TAKE_KEYS, args=[count_max, TAKE_BYTES_MAX])
-            self._outbox_may_hold_more = False
-            if answer:
-                self._last_entry = answer[-3]
-                rows = zip(answer[::3], answer[1::3], answer[2::3], strict=True)
-                return [Taken(entry.decode(), _KINDS[kind], raw) for entry, kind, raw in rows]
-            await self._wait_for_work()
+            elif self._lists_may_hold_more:
+                # If the answer gets lost, the items are in the outbox all the same: look there first next time.
+                self._outbox_may_hold_more = True
+                answer = await self._store.run(self._take, limits)
+                self._outbox_may_hold_more = self._lists_may_hold_more = False
+                self._moved.append(Moved(None, answer, count_max))
+            elif self._moved and not self._moves.waiting:
+                self._outbox_may_hold_more = True  # the answer to an earlier take is missing, and nowhere under way
+            else:
+                if not self._moved:
+                    self._moves.arm(self._take.packed(limits), count_max)
+                await self._moves.wait()
+                self._collect()
+
+    def _collect(self) -> None:
+        """Keep what moves have brought; after a failure outbox and lists may hold what nobody was told."""
+        failures = []
+        for moved in self._moves.collect():
+            if moved.error is None:
+                self._moved.append(moved)
+            else:
+                self._outbox_may_hold_more = self._lists_may_hold_more = True
+                if not isinstance(moved.error, exceptions.NoScriptError):  # the next attempt brings it
+                    failures.append(moved.error)
+        if failures:
+            raise failures[0]
+
+    def _next_of_the_moved(self) -> list[Taken]:
+        """The items of the take after the last one, if its answer is here.
+
+        An answer that comes too early stays. What was read from the outbox meanwhile is not returned again.
+        """
+        self._moved.sort(key=lambda moved: (moved.answer[0], len(moved.answer) == 1))
+        while self._moved:
+            number, *answer = self._moved[0].answer
+            expected = None if self._takes is None else self._takes + bool(answer)
+            if expected is None or number == expected:
+                count_max = self._moved.pop(0).count_max
+                if answer:
+                    return self._taken(number, answer, count_max)
+            elif number > expected:
+                return []
+            elif not answer or self._is_returned(answer):
+                del self._moved[0]
+            else:
+                self._outbox_may_hold_more = True  # the store counts anew
+                return []
+        return []
+
+    def _is_returned(self, answer: list[Any]) -> bool:
+        """Whether the items of a take were read from the outbox meanwhile."""
+        return _entry_order(answer[-3]) <= _entry_order(self._last_entry)
+
+    def _taken(self, number: int, answer: list[Any], count_max: int) -> list[Taken]:
+        self._takes, self._last_entry = number, answer[-3]
+        items = [
+            Taken(entry.decode(), _KINDS[kind], raw)
+            for entry, kind, raw in zip(answer[::3], answer[1::3], answer[2::3], strict=True)
+        ]
+        if len(items) >= count_max or sum(len(item.raw) for item in items) >= TAKE_BYTES_MAX:
+            self._lists_may_hold_more = True
+        return items
 
     async def _unseen_entries(self, count_max: int) -> list[Taken]:
-        async with asyncio.timeout(ANSWER_S_MAX), self._redis.pipeline(transaction=False) as pipe:
-            pipe.xrange(keys.OUTBOX, min=b"(" + self._last_entry, count=count_max)
-            pipe.get(keys.REMEMBERED)
-            rows, remembered = await _execute(pipe)
+        # The number is read first: takes up to it are in what is read then.
+        (takes, remembered), rows = await self._store.call_many(
+            [
+                ("MGET", keys.TAKES, keys.REMEMBERED),
+                ("XRANGE", keys.OUTBOX, b"(" + self._last_entry, "+", "COUNT", count_max),
+            ]
+        )
         last_remembered = _entry_order(remembered or b"")
         items = []
         damaged: list[tuple[bytes, dict[bytes, bytes]]] = []
-        for entry, fields in cast(list[tuple[bytes, dict[bytes, bytes]]], rows):
+        for entry, values in rows:
+            fields = _pairs(values)
             kind, raw = next(iter(fields.items()), (b"", b""))
             if kind in _KINDS:
                 found_since_s = int(entry.split(b"-")[0]) // 1000
@@ -404,47 +469,74 @@ class RedisQueues:
             await self.conclude((), (letter,), (entry.decode(),))
         if rows:
             self._last_entry = rows[-1][0]
+        else:
+            # What is left now was deleted from the outbox by somebody: it has its turn all the same.
+            self._moved = [m for m in self._moved if len(m.answer) > 1 and not self._is_returned(m.answer)]
+            self._takes = None if self._moved else int(takes) if takes is not None and takes.isdigit() else 0
         return items or (await self._unseen_entries(count_max) if rows else [])
 
-    async def _wait_for_work(self) -> None:
-        for source, target in (
-            (keys.LOCAL_REQUESTS, keys.TAKING_REQUESTS),
-            (keys.LOCAL_REPLIES, keys.TAKING_REPLIES),
-        ):
-            if source not in self._waiters:
-                self._waiters[source] = asyncio.create_task(self._blocking_move(source, target))
-        await asyncio.wait(self._waiters.values(), return_when=asyncio.FIRST_COMPLETED)
-        for source, waiter in list(self._waiters.items()):
-            if waiter.done():
-                del self._waiters[source]
-                waiter.result()
+    # --- asking ---
 
-    async def _blocking_move(self, source: str, target: str) -> None:
-        async with asyncio.timeout(WAIT_S + ANSWER_S_MAX):
-            await cast(Awaitable[Any], self._redis.blmove(source, target, cast(int, WAIT_S), "RIGHT", "LEFT"))
+    async def _ask(self, command: Command) -> Any:
+        return await self._until_done(partial(self._store.call, command))
 
-    async def _until_done(self, attempt: Callable[[], Awaitable[T]], limit_s: float | None = ANSWER_S_MAX) -> T:
+    async def _ask_many(self, commands: Sequence[Command]) -> list[Any]:
+        return await self._until_done(partial(self._store.call_many, commands))
+
+    async def _run(self, script: Script, arguments: Command, large: bool = False) -> Any:
+        """Run a script until it is done. This is what happens for every message: nothing is made for a case that does
+        not come up."""
+        try:
+            answer = await self._store.run(script, arguments, large)
+        except (exceptions.RedisError, TimeoutError) as error:
+            return await self._until_done(partial(self._store.run, script, arguments, large), error)
+        self._done()
+        return answer
+
+    async def _until_done(self, attempt: Callable[[], Awaitable[T]], error: Exception | None = None) -> T:
+        """Attempt until it succeeds, or fails in a way that does not pass.
+
+        Args:
+            attempt: what is tried.
+            error: how a first attempt has failed.
+        """
         delay_s = RETRY_DELAY_S_MIN
         while True:
-            try:
-                async with asyncio.timeout(limit_s):
-                    result = await attempt()
-            except (exceptions.RedisError, TimeoutError) as error:
-                if not isinstance(error, _AWAY + _PASSING_CLASSES) and not str(error).startswith(_PASSING_ERRORS):
-                    raise
-                reason = str(error) or "no answer"
-                if not self._away:
-                    away = isinstance(error, _AWAY)
-                    text = "the store is away, waiting for it" if away else "the store refuses, waiting for it"
-                    event(_LOG, logging.WARNING, text, reason=reason)
-                self._away, self._trouble = True, reason
+            if error is not None:
+                self._note_failure(error)
                 await asyncio.sleep(delay_s)
                 delay_s = min(2 * delay_s, RETRY_DELAY_S_MAX)
+            try:
+                result = await attempt()
+            except (exceptions.RedisError, TimeoutError) as failure:
+                error = failure
             else:
-                if self._away:
-                    event(_LOG, logging.WARNING, "the store is back")
-                self._away, self._trouble = False, None
+                self._done()
                 return result
+
+    def _note_failure(self, error: Exception) -> None:
+        if not isinstance(error, _AWAY + _PASSING_CLASSES) and not str(error).startswith(_PASSING_ERRORS):
+            raise error
+        reason = str(error) or "no answer"
+        if not self._away:
+            away = isinstance(error, _AWAY)
+            text = "the store is away, waiting for it" if away else "the store refuses, waiting for it"
+            event(_LOG, logging.WARNING, text, reason=reason)
+        self._away, self._trouble = True, reason
+
+    def _done(self) -> None:
+        if self._away:
+            event(_LOG, logging.WARNING, "the store is back")
+            self._away, self._trouble = False, None
+
+
+def _pairs(values: list[bytes]) -> dict[bytes, bytes]:
+    """Fields and values of a hash or an entry, which come in turn."""
+    return dict(zip(values[::2], values[1::2], strict=True))
+
+
+def _script(name: str, key_names: Sequence[str], settings: Sequence[str | int] = ()) -> Script:
+    return Script(files("rmb_peer.local").joinpath(name).read_bytes(), key_names, settings)
 
 
 def _member(uid: str) -> bytes:
@@ -458,12 +550,6 @@ def _entry_order(entry: bytes) -> tuple[int, int]:
         return int(milliseconds), int(number)
     except ValueError:
         return -1, -1
-
-
-def _ending_arguments(ending: Ending | None) -> tuple[str | int, ...]:
-    if ending is None:
-        return "", "", "", 0
-    return "e" if ending.ours else "a", ending.uid, "" if ending.alone else ending.twin, ending.kept_s
 
 
 def _open_of(request: Waiting, deadline: float | None, twins: list[bytes]) -> frozenset[int]:
@@ -489,15 +575,6 @@ def _overdue_of(uid: str, record: bytes, asked: dict[bytes, bytes]) -> Overdue:
     except ValueError:
         return Overdue(uid, Damaged(record), ())
     return Overdue(uid, waiting, silent)
-
-
-async def _execute(pipe: Pipeline) -> list[Any]:
-    """Run a pipeline; its first error is raised as the store wrote it, without the client's words around it."""
-    answers = await pipe.execute(raise_on_error=False)
-    for answer in answers:
-        if isinstance(answer, Exception):
-            raise answer
-    return answers
 
 
 async def connect(url: str, client_name: str | None = None) -> Redis:

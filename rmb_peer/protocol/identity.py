@@ -1,7 +1,7 @@
 """Everything one secret gives: the signing key and the encryption key of a twin (spec rmb 3)."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from rmb_peer.protocol.encryption import EncryptionKey
 from rmb_peer.protocol.secret import mini_secret
@@ -15,10 +15,12 @@ class Identity:
     Attributes:
         signer: signs envelopes, tokens and registry records.
         encryption: seals and opens payloads.
+        mini: what both are made of, secret; for processes of ours that act in the twin's name.
     """
 
     signer: Signer
     encryption: EncryptionKey
+    mini: bytes = field(compare=False)
 
     def __repr__(self) -> str:
         return f"Identity({self.signer.key_type}, account={self.account.hex()})"
@@ -40,5 +42,13 @@ class Identity:
         Raises:
             BadSecret: the secret cannot be used.
         """
-        mini = mini_secret(secret)
-        return cls(signer=make_signer(mini, key_type), encryption=EncryptionKey(mini, random_bytes))
+        return cls.from_mini(mini_secret(secret), key_type, random_bytes)
+
+    @classmethod
+    def from_mini(cls, mini: bytes, key_type: KeyType, random_bytes: Callable[[int], bytes]) -> "Identity":
+        """The same from the mini-secret (`secret.mini_secret`).
+
+        Raises:
+            BadSecret: it is no secp256k1 scalar.
+        """
+        return cls(signer=make_signer(mini, key_type), encryption=EncryptionKey(mini, random_bytes), mini=mini)

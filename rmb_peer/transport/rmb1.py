@@ -104,7 +104,7 @@ class Rmb1:
                 size_bytes = len(parcel.data)
                 self._unconfirmed_bytes += size_bytes
                 self._pulse.writes(size_bytes, parcel)
-                await self._socket.send(parcel.data)
+                await self._socket.send(parcel.data, more=True)
                 event(
                     _LOG,
                     logging.DEBUG,
@@ -115,6 +115,7 @@ class Rmb1:
                     bytes=size_bytes,
                 )
                 self._pulse.soon()
+            self._socket.flush()
             await self._wake.wait()
 
     async def _answer(self) -> None:

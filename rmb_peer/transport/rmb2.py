@@ -9,6 +9,8 @@ import logging
 from dataclasses import replace
 from functools import partial
 
+from websockets.exceptions import ConnectionClosed
+
 from rmb_peer.logs import event, get_logger
 from rmb_peer.protocol.link.endings import IS_SAFE, SUBPROTOCOL, Ending, LinkBroken, Outcome, Window
 from rmb_peer.protocol.link.link import FRAME_BYTES_MAX, FRAME_MESSAGES_MAX, FRAME_OVERHEAD_BYTES, Link
@@ -25,6 +27,9 @@ settles in 50 ms; two of the largest messages."""
 PING_GAP_S = 0.2
 """While frames go out, pings do so this often: the relay's silence is noticed, and the round-trip time known. A guess,
 well below the second in which another relay is to take over (`relay_pool`)."""
+
+LAST_WORDS_S_MAX = 0.5
+"""How long a relay that takes nothing holds up our end; a guess, as for its Close."""
 
 _LOG = get_logger("link")
 _WRITTEN = None
@@ -50,6 +55,7 @@ class Rmb2:
         self._link: Link[Parcel] = Link(WINDOW)
         self._understood = False
         self._soon = asyncio.Event()
+        self._timer: asyncio.TimerHandle | None = None
         socket.on_ping = lambda messages_before, payload: self._pulse.heard()
 
     @property
@@ -91,7 +97,14 @@ class Rmb2:
         Raises:
             LinkBroken: the relay does not keep to the rules.
         """
-        await until_one_fails(self._pulse.run(), self._read(), self._write())
+        try:
+            await until_one_fails(self._pulse.run(), self._read(), self._write())
+        except asyncio.CancelledError:
+            await self._last_words()
+            raise
+        finally:
+            if self._timer is not None:
+                self._timer.cancel()
 
     async def _read(self) -> None:
         inbox = self._around.inbox
@@ -114,6 +127,11 @@ class Rmb2:
         while True:
             self._soon.clear()
             self._fill()
+            if wait_s := self._link.wait_s(self._around.clock()):
+                if self._timer is None:  # one that comes too early costs less than moving it
+                    self._timer = asyncio.get_running_loop().call_later(wait_s, self._waited)
+                await self._soon.wait()
+                continue
             while (frame := self._link.take_frame()) is not None:
                 # One mark is enough: what is written while a ping is on its way or due needs no other.
                 marks = () if self._pulse.unconfirmed else (_WRITTEN,)
@@ -123,6 +141,19 @@ class Rmb2:
                     self._pulse.soon()
                 self._fill()
             await self._soon.wait()
+
+    def _waited(self) -> None:
+        self._timer = None
+        self._soon.set()
+
+    async def _last_words(self) -> None:
+        """We end the connection: say what is in local lists by now, or the relay would keep it and send it again."""
+        try:
+            async with asyncio.timeout(LAST_WORDS_S_MAX):
+                while (frame := self._link.take_last_frame()) is not None:
+                    await self._socket.send(frame)
+        except (TimeoutError, ConnectionClosed):
+            return  # its marks recognise it
 
     def _fill(self) -> None:
         """Take what one frame holds, and no more: what is not here can still leave by another relay."""

@@ -1,24 +1,21 @@
-"""One real Valkey for each test of a command."""
+"""An empty store for each test of a command."""
 
 from collections.abc import AsyncIterator
-from pathlib import Path
 
 import pytest
 from redis.asyncio import Redis
 
-from tests.support.services import valkey
+from tests.support.services import emptied
 
 
 @pytest.fixture
-async def redis_url(tmp_path: Path) -> AsyncIterator[str]:
-    """URL of a Valkey that lives as long as the test."""
-    async with valkey(tmp_path / "valkey", port=0) as (server, _):
-        yield server.url
+async def redis(store_of_worker: str) -> AsyncIterator[Redis]:
+    """A client of the store that the tests of one worker share, empty; its commands may block."""
+    async with emptied(store_of_worker) as client:
+        yield client
 
 
 @pytest.fixture
-async def redis(redis_url: str) -> AsyncIterator[Redis]:
-    """A client of `redis_url`; commands may block for as long as a test lasts."""
-    client = Redis.from_url(redis_url, socket_timeout=None)
-    yield client
-    await client.aclose()
+def redis_url(store_of_worker: str, redis: Redis) -> str:
+    """URL of that store."""
+    return store_of_worker

@@ -5,21 +5,23 @@ import json
 import os
 import re
 import signal
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
 import aiohttp
 import pytest
+import pytest_asyncio
 from redis.asyncio import Redis
 
+from rmb_peer.cli import main
 from rmb_peer.commands import dead, queues, status, where
 from rmb_peer.http_server import parse_address
 from rmb_peer.local import keys
 from rmb_peer.local.looking import span_text
 from rmb_peer.protocol.errors import BadRequest
-from tests.support.processes import Ended, exit_code, run_peer
-from tests.support.programs import network
+from tests.support.processes import Ended, exit_code, run_here, run_peer
+from tests.support.programs import Network, network
 
 ED25519 = ("--key-type", "ed25519")
 PATIENCE_S = 60.0
@@ -28,7 +30,7 @@ PATIENCE_S = 60.0
 async def until_code(code: int, *arguments: str) -> Ended:
     """Run a command until it ends with this code."""
     async with asyncio.timeout(PATIENCE_S):
-        while (ended := await run_peer(*arguments, timeout_s=PATIENCE_S)).code != code:
+        while (ended := await run_here(main, *arguments)).code != code:
             await asyncio.sleep(0.05)  # polls what a real process writes
     return ended
 
@@ -37,76 +39,93 @@ def objects(ended: Ended) -> list[dict[str, Any]]:
     return [json.loads(line) for line in ended.out.splitlines()]
 
 
-async def test_where_a_message_is_on_both_sides_and_after_a_kill(tmp_path: Path) -> None:
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def shared(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Network]:
+    """A relay and two gateways."""
+    async with network(tmp_path_factory.mktemp("network"), ED25519, ED25519) as made:
+        yield made
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def net(shared: Network) -> AsyncIterator[Network]:
+    """The shared network, tidy."""
+    yield shared
+    await shared.tidy()
+
+
+@pytest.mark.asyncio(loop_scope="module")
+async def test_where_a_message_is_on_both_sides_and_after_a_kill(net: Network) -> None:
     """Exit codes 3, 0, 1 and 4; by reference on the asking side, by uid on both; the same after a SIGKILL."""
-    async with network(tmp_path, ED25519, ED25519) as net:
-        a, b = net.sites
-        redis = ("--redis", a.store.url)
-        await a.push(b.twin, ref="mine", exp=600)
-        request = await b.pop("msgbus.test.echo")
-        await until_code(3, "where", "mine", *redis)
-        await a.gateway.kill()
-        killed = await run_peer("where", request["ref"], "--json", *redis)
-        (story,) = objects(killed)
-        assert (killed.code, story["verdict"]) == (3, "under way")
-        assert story["summary"] == f"waiting for twin {b.twin}"
-        assert "deadline" in [step["code"] for step in story["steps"]]
-        await a.gateway.start()
-        await b.respond(request)
-        await a.pop()
-        answered = await until_code(0, "where", "mine", *redis)
-        assert b"answered: everybody who was asked has answered" in answered.out
-        assert b"\x1b[" not in answered.out
-        await until_code(0, "where", request["ref"], "--redis", b.store.url)
-        (other,) = objects(await run_peer("where", request["ref"], "--json", "--redis", b.store.url))
-        codes = [step["code"] for step in other["steps"]]
-        assert [code for code in codes if "-by-" not in code and "-at-" not in code] == [
-            "received",
-            "queued",
-            "reply-taken",
-            "sealed",
-        ]
-        await a.push(4711, ref="wrong")
-        await a.pop()
-        wrong = await until_code(1, "where", "wrong", *redis)
-        assert b"unknown twin id '4711'" in wrong.out
-        assert (await run_peer("where", "never", *redis)).code == 4
+    a, b = net.sites
+    redis = ("--redis", a.store.url)
+    await a.push(b.twin, ref="mine", exp=600)
+    request = await b.pop("msgbus.test.echo")
+    await until_code(3, "where", "mine", *redis)
+    async with asyncio.timeout(PATIENCE_S):  # a kill loses what was noted in the last moments
+        while b'"sealed"' not in (await run_here(main, "where", "mine", "--json", *redis)).out:
+            await asyncio.sleep(0.05)  # polls what a real process writes
+    await a.gateway.kill()
+    killed = await run_here(main, "where", request["ref"], "--json", *redis)
+    (story,) = objects(killed)
+    assert (killed.code, story["verdict"]) == (3, "under way")
+    assert story["summary"] == f"waiting for twin {b.twin}"
+    assert "deadline" in [step["code"] for step in story["steps"]]
+    await a.gateway.start()
+    await b.respond(request)
+    await a.pop()
+    answered = await until_code(0, "where", "mine", *redis)
+    assert b"answered: everybody who was asked has answered" in answered.out
+    assert b"\x1b[" not in answered.out
+    await until_code(0, "where", request["ref"], "--redis", b.store.url)
+    (other,) = objects(await run_peer("where", request["ref"], "--json", "--redis", b.store.url))
+    codes = [step["code"] for step in other["steps"]]
+    assert [code for code in codes if "-by-" not in code and "-at-" not in code] == [
+        "received",
+        "queued",
+        "reply-taken",
+        "sealed",
+    ]
+    await a.push(4711, ref="wrong")
+    await a.pop()
+    wrong = await until_code(1, "where", "wrong", *redis)
+    assert b"unknown twin id '4711'" in wrong.out
+    assert (await run_here(main, "where", "never", *redis)).code == 4
 
 
-async def test_status_says_whether_it_runs(tmp_path: Path) -> None:
+@pytest.mark.asyncio(loop_scope="module")
+async def test_status_says_whether_it_runs(net: Network) -> None:
     """0 connected, 3 not connected, 1 killed, with what was known last; the depths are live all the same."""
-    async with network(tmp_path, ED25519) as net:
-        (a,) = net.sites
-        redis = ("--redis", a.store.url)
-        ended = await until_code(0, "status", *redis)
-        for text in (b"running, heard", b"connected", b"rmb.2", b"takes writes", b"bao engine"):
-            assert text in ended.out
-        await a.push(a.twin, cmd="rmb.version")
-        await a.pop()
-        async with asyncio.timeout(PATIENCE_S):
-            while (found := objects(await run_peer("status", "--json", *redis))[0])["live"]["relays"][0][
-                "rtt_ms"
-            ] is None:
-                pass
-        assert found["live"]["relays"][0]["link"] == "rmb.2"
-        assert found["live"]["relays"][0]["rtt_ms"] > 0
-        assert found["identity"]["twin"] == str(a.twin)
-        await net.relay.kill()
-        gone = await until_code(3, "status", "--json", *redis)
-        assert objects(gone)[0]["live"]["relays"][0]["last_error"]["text"]
-        await a.gateway.kill()
-        killed = await until_code(1, "status", *redis)
-        assert b"not running, heard" in killed.out
-        assert str(a.twin).encode() in killed.out
+    a, _ = net.sites
+    redis = ("--redis", a.store.url)
+    ended = await until_code(0, "status", *redis)
+    for text in (b"running, heard", b"connected", b"rmb.2", b"takes writes", b"bao engine"):
+        assert text in ended.out
+    await a.push(a.twin, cmd="rmb.version")
+    await a.pop()
+    async with asyncio.timeout(PATIENCE_S):
+        while (found := objects(await run_here(main, "status", "--json", *redis))[0])["live"]["relays"][0][
+            "rtt_ms"
+        ] is None:
+            await asyncio.sleep(0.05)  # polls what a real process writes
+    assert found["live"]["relays"][0]["link"] == "rmb.2"
+    assert found["live"]["relays"][0]["rtt_ms"] > 0
+    assert found["identity"]["twin"] == str(a.twin)
+    await net.relay.kill()
+    gone = await until_code(3, "status", "--json", *redis)
+    assert objects(gone)[0]["live"]["relays"][0]["last_error"]["text"]
+    await a.gateway.kill()
+    killed = await until_code(1, "status", *redis)
+    assert b"not running, heard" in killed.out
+    assert str(a.twin).encode() in killed.out
 
 
-async def test_an_orderly_stop_is_seen_at_once(tmp_path: Path) -> None:
+@pytest.mark.asyncio(loop_scope="module")
+async def test_an_orderly_stop_is_seen_at_once(net: Network) -> None:
     """It says that it stopped, before it closes its connections."""
-    async with network(tmp_path, ED25519) as net:
-        (a,) = net.sites
-        assert await a.gateway.stop() == 0
-        ended = await run_peer("status", "--json", "--redis", a.store.url)
-        assert (ended.code, objects(ended)[0]["live"]["state"]) == (1, "stopped")
+    a, _ = net.sites
+    assert await a.gateway.stop() == 0
+    ended = await run_here(main, "status", "--json", "--redis", a.store.url)
+    assert (ended.code, objects(ended)[0]["live"]["state"]) == (1, "stopped")
 
 
 async def test_the_port_for_metrics_and_health(tmp_path: Path) -> None:
@@ -147,7 +166,7 @@ async def test_the_port_for_metrics_and_health(tmp_path: Path) -> None:
         assert 2 <= int(sealed[1]) < 2 * questions  # each probe and its answer
         await a.redis.config_set("maxmemory", 1)
         assert "does not take writes" in (await until(503))["reason"]
-        assert (await run_peer("status", "--redis", a.store.url)).code == 4
+        assert (await run_here(main, "status", "--redis", a.store.url)).code == 4
         await a.redis.config_set("maxmemory", 0)
         await until(200)
         assert a.gateway.pid
@@ -162,16 +181,16 @@ async def test_the_port_for_metrics_and_health(tmp_path: Path) -> None:
         assert (await get("/elsewhere"))[0] == 404
 
 
-async def test_a_port_that_is_taken_is_one_clear_line(tmp_path: Path) -> None:
+@pytest.mark.asyncio(loop_scope="module")
+async def test_a_port_that_is_taken_is_one_clear_line(net: Network) -> None:
     """Exit code 1, and the flag."""
-    async with network(tmp_path, ED25519) as net:
-        (a,) = net.sites
-        port = net.relay.port
-        await a.gateway.stop()
-        arguments = ("--relay", net.relay.url, "--redis", a.store.url, "--http", str(port))
-        ended = await run_peer(*arguments, env={"RMB_MNEMONIC": "0x" + "11" * 32})
-        assert (ended.code, ended.err.count("Traceback")) == (1, 0)
-        assert f"cannot listen on 127.0.0.1:{port} for --http" in ended.err
+    a, _ = net.sites
+    port = net.relay.port
+    await a.gateway.stop()
+    arguments = ("--relay", net.relay.url, "--redis", a.store.url, "--http", str(port))
+    ended = await run_peer(*arguments, env={"RMB_MNEMONIC": "0x" + "11" * 32})
+    assert (ended.code, ended.err.count("Traceback")) == (1, 0)
+    assert f"cannot listen on 127.0.0.1:{port} for --http" in ended.err
 
 
 @pytest.mark.parametrize(

@@ -1,19 +1,25 @@
 """`rmb-peer` as a process: wrong usage, missing parts, stopping, secrets."""
 
 import asyncio
+import io
 import os
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+import pytest_asyncio
 
+from rmb_peer.cli import main
+from rmb_peer.embedded.folder import free_port
 from rmb_peer.local import keys
 from rmb_peer.registry.lanes import LOOKUP_S_MAX
 from tests.support.gateways import request_json
+from tests.support.processes import exit_code
 from tests.support.programs import GatewayProgram, RelayProgram, new_secret, running
 from tests.support.services import valkey
 
@@ -53,13 +59,32 @@ def run(
         (["--no-such-flag"], "unrecognized arguments"),
     ],
 )
-async def test_wrong_usage_is_exit_code_2_and_one_clear_line(tmp_path: Path, arguments: list[str], text: str) -> None:
+def test_wrong_usage_is_exit_code_2_and_one_clear_line(
+    tmp_path: Path,
+    store_of_worker: str,
+    arguments: list[str],
+    text: str,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """No traceback, no secret, and words that say what to change."""
-    async with valkey(tmp_path / "store", port=0) as (store, _):
-        result = run(*arguments, env={"RMB_REDIS": store.url} if "--redis" not in arguments else None, cwd=tmp_path)
-    assert result.returncode == 2, result.stderr
-    assert text in result.stderr
-    assert "Traceback" not in result.stderr
+    monkeypatch.chdir(tmp_path)
+    for name in [name for name in os.environ if name.startswith("RMB_")]:
+        monkeypatch.delenv(name)
+    if "--redis" not in arguments:
+        monkeypatch.setenv("RMB_REDIS", store_of_worker)
+    monkeypatch.setattr("sys.stdin", io.StringIO())  # no terminal to ask for a secret
+    assert exit_code(main, arguments) == 2
+    err = capsys.readouterr().err
+    assert text in err
+    assert "Traceback" not in err
+    assert "11" * 32 not in err
+
+
+def test_wrong_usage_as_a_process(tmp_path: Path) -> None:
+    """The same where nothing of ours is around it."""
+    result = run("-m", SEED, "--redis", "embedded:x", cwd=tmp_path)
+    assert (result.returncode, "embedded:PORT" in result.stderr, "Traceback" in result.stderr) == (2, True, False)
     assert "11" * 32 not in result.stderr
 
 
@@ -89,12 +114,20 @@ def test_help_and_version() -> None:
     assert run("--version").stdout.startswith("rmb-peer ")
 
 
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def relay(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[RelayProgram]:
+    """A relay for all tests of this file that do not end it."""
+    made = RelayProgram(tmp_path_factory.mktemp("relay"))
+    async with running(made):
+        yield made
+
+
+@pytest.mark.asyncio(loop_scope="module")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-async def test_signals_stop_it_in_order(tmp_path: Path, number: signal.Signals) -> None:
+async def test_signals_stop_it_in_order(relay: RelayProgram, tmp_path: Path, number: signal.Signals) -> None:
     """Exit code 0, "stopped" as the last word, and the secret in no line."""
     secret = new_secret()
-    relay = RelayProgram(tmp_path / "relay")
-    async with running(relay), valkey(tmp_path / "store", port=0) as (store, _):
+    async with valkey(tmp_path / "store", port=0) as (store, _):
         gateway = GatewayProgram([relay.url], store.url, secret, "-dd")
         await gateway.start()
         await gateway.connected()
@@ -104,10 +137,10 @@ async def test_signals_stop_it_in_order(tmp_path: Path, number: signal.Signals) 
         assert secret[2:] not in str(gateway.events)
 
 
-async def test_it_stops_even_if_its_store_is_gone(tmp_path: Path) -> None:
+@pytest.mark.asyncio(loop_scope="module")
+async def test_it_stops_even_if_its_store_is_gone(relay: RelayProgram, tmp_path: Path) -> None:
     """A store that died cannot hold up the end; what it holds goes out at the next start."""
-    relay = RelayProgram(tmp_path / "relay")
-    async with running(relay), valkey(tmp_path / "store", port=0) as (store, _):
+    async with valkey(tmp_path / "store", port=0) as (store, _):
         gateway = GatewayProgram([relay.url], store.url, new_secret())
         await gateway.start()
         await gateway.connected()
@@ -117,10 +150,10 @@ async def test_it_stops_even_if_its_store_is_gone(tmp_path: Path) -> None:
         assert await gateway.stop() == 0
 
 
-async def test_it_stops_even_if_its_registry_does_not_answer(tmp_path: Path) -> None:
+@pytest.mark.asyncio(loop_scope="module")
+async def test_it_stops_even_if_its_registry_does_not_answer(relay: RelayProgram, tmp_path: Path) -> None:
     """A look-up under way is given up at the end; its message goes out at the next start."""
-    relay = RelayProgram(tmp_path / "relay")
-    async with running(relay), valkey(tmp_path / "store", port=0) as (store, client):
+    async with valkey(tmp_path / "store", port=0) as (store, client):
         gateway = GatewayProgram([relay.url], store.url, new_secret())
         await gateway.start()
         await gateway.connected()
@@ -141,9 +174,7 @@ async def test_it_stops_even_if_its_registry_does_not_answer(tmp_path: Path) -> 
 
 async def test_a_gateway_waits_for_its_relay(tmp_path: Path) -> None:
     """Started before its relay, it says what it waits for, connects when it can, and can be stopped meanwhile."""
-    relay = RelayProgram(tmp_path / "relay")
-    await relay.start()
-    await relay.stop()
+    relay = RelayProgram(tmp_path / "relay", port=free_port())
     async with valkey(tmp_path / "store", port=0) as (store, _):
         gateway = GatewayProgram([relay.url], store.url, new_secret())
         await super(GatewayProgram, gateway).start()
@@ -156,11 +187,10 @@ async def test_a_gateway_waits_for_its_relay(tmp_path: Path) -> None:
         assert await gateway.stop() == 0
 
 
-async def test_an_embedded_store(tmp_path: Path) -> None:
+@pytest.mark.asyncio(loop_scope="module")
+async def test_an_embedded_store(relay: RelayProgram, tmp_path: Path) -> None:
     """`--redis embedded:0` needs no Redis; what was taken is still there after a kill and a new start."""
-    relay = RelayProgram(tmp_path / "relay")
-    async with running(relay):
-        gateway = GatewayProgram([relay.url], "embedded:0", new_secret(), "--data", str(tmp_path / "data"))
-        async with running(gateway):
-            line = await gateway.event("gateway runs")
-            assert str(line["redis"]).startswith("redis://127.0.0.1:")
+    gateway = GatewayProgram([relay.url], "embedded:0", new_secret(), "--data", str(tmp_path / "data"))
+    async with running(gateway):
+        line = await gateway.event("gateway runs")
+        assert str(line["redis"]).startswith("redis://127.0.0.1:")

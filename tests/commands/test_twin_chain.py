@@ -1,4 +1,5 @@
-"""`rmb-peer twin` with `--substrate`, as processes against the stand-in node."""
+"""`rmb-peer twin` with `--substrate` against the stand-in node: as processes where a twin is made and where no node is,
+else in this process, which decodes the metadata once for all of them."""
 
 import json
 from collections.abc import AsyncIterator
@@ -6,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from rmb_peer.cli import main
 from tests.support.chain import StandIn, needs_chain_data, stand_in_node
 from tests.support.chain_client import have_twin, new_identity, vectors
-from tests.support.processes import Ended, run_peer
+from tests.support.processes import Ended, run_here, run_peer
 
 pytestmark = [needs_chain_data, pytest.mark.timeout(300)]  # processes that load the library, on a busy machine
 
@@ -23,9 +25,11 @@ async def node() -> AsyncIterator[StandIn]:
         yield node
 
 
-async def twin(*arguments: str, secret: Path | None = None) -> Ended:
+async def twin(*arguments: str, secret: Path | None = None, process: bool = False) -> Ended:
     flags = () if secret is None else ("--mnemonic-file", str(secret), "-k", "ed25519")
-    return await run_peer("twin", *arguments, *flags, timeout_s=TIMEOUT_S)
+    if process:
+        return await run_peer("twin", *arguments, *flags, timeout_s=TIMEOUT_S)
+    return await run_here(main, "twin", *arguments, *flags)
 
 
 @pytest.fixture
@@ -53,7 +57,8 @@ async def test_create(node: StandIn, secret: Path) -> None:
     """Terms and twin at once, over the second node of the list; the port is left out. A second twin is refused."""
     node.fund(bytes.fromhex(ED25519[0]))
     chain = ("--substrate", "ws://127.0.0.1:1", "--substrate", node.url)
-    ended = await twin("create", *chain, *CREATE, "--accept-terms", "https://example.org/t", "ab12", secret=secret)
+    terms = ("--accept-terms", "https://example.org/t", "ab12")
+    ended = await twin("create", *chain, *CREATE, *terms, secret=secret, process=True)
     assert (ended.code, ended.err) == (0, "")
     assert json.loads(ended.out) == {
         "id": 1, "account": ED25519[1], "account_hex": ED25519[0], "relays": ["relay.test"],
@@ -104,7 +109,7 @@ async def test_list(node: StandIn) -> None:
 async def test_no_node() -> None:
     """Exit code 3, one line with the reason and the flags, no traceback."""
     for action in (["show", "7"], ["list"]):
-        ended = await twin(*action, "--substrate", "ws://127.0.0.1:1")
+        ended = await twin(*action, "--substrate", "ws://127.0.0.1:1", process=True)
         assert (ended.code, ended.out, ended.err.count("\n")) == (3, b"", 1)
         assert "ws://127.0.0.1:1" in ended.err
         assert "--substrate" in ended.err

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import pytest_asyncio
 from redis.asyncio import Redis
 
 from rmb_peer.local import keys
@@ -107,12 +108,21 @@ async def until_dead(redis: Any) -> None:
         await redis.delete(name)
 
 
-@pytest.fixture
-async def net(tmp_path: Path) -> AsyncIterator[Network]:
-    async with network(tmp_path, (), ()) as made:
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def shared(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Network]:
+    """A relay and two gateways for all tests of this file."""
+    async with network(tmp_path_factory.mktemp("network"), (), ()) as made:
         yield made
 
 
+@pytest_asyncio.fixture(loop_scope="module")
+async def net(shared: Network) -> AsyncIterator[Network]:
+    """The shared network, tidy."""
+    yield shared
+    await shared.tidy()
+
+
+@pytest.mark.asyncio(loop_scope="module")
 async def test_the_examples_of_the_sdk(net: Network) -> None:
     """Client and service through two gateways, and a direct client that asks and answers."""
     a, b = net.sites
@@ -131,6 +141,7 @@ async def test_the_examples_of_the_sdk(net: Network) -> None:
     assert await a.redis.keys("rmb-call.*") == []
 
 
+@pytest.mark.asyncio(loop_scope="module")
 async def test_a_direct_client_beside_a_gateway(net: Network) -> None:
     """With an identity and a session of its own it is asked by another direct client, and asks through gateways."""
     _, b = net.sites
@@ -151,6 +162,7 @@ async def test_a_direct_client_beside_a_gateway(net: Network) -> None:
         assert answer.json() == f"{two.twin.id}:{two.session}"
 
 
+@pytest.mark.asyncio(loop_scope="module")
 async def test_the_gateway_looks_after_leases(net: Network) -> None:
     """No worker lives: the gateway's own janitor gives up the request, and its sender far away hears of it."""
     a, b = net.sites

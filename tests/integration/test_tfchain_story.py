@@ -1,4 +1,4 @@
-"""The whole story on tfchain, as processes: twins made by commands, a relay and gateways that find them on the chain.
+"""The whole story on tfchain: twins made by commands; a relay and gateways, as processes, find them on the chain.
 
 They run against the real runtime, where `RMB_TFCHAIN_WASM` names one. One runs against the stand-in node besides; what
 single commands do there is tested with less effort elsewhere.
@@ -17,11 +17,12 @@ from typing import Any
 import aiohttp
 import pytest
 
+from rmb_peer.cli import main
 from rmb_peer.protocol.identity import Identity
 from rmb_peer.protocol.signatures import KEY_TYPES, KeyType
 from tests.support.chain import data, real, stand_in_node
 from tests.support.chain.development import fund, new_blocks
-from tests.support.processes import Ended, run_peer
+from tests.support.processes import Ended, run_here
 from tests.support.programs import RelayProgram, new_secret, payload, running, site
 
 pytestmark = pytest.mark.timeout(900)  # the real runtime is installed first, on a machine that may be busy
@@ -58,9 +59,8 @@ class Somebody:
         """`rmb-peer twin ACTION` in this one's name."""
         keys = ("--key-type", self.key_type) if action in ("create", "update") else ()
         secret = {"RMB_MNEMONIC": self.secret}
-        return await run_peer(
-            "twin", action, *flags, *keys, "--substrate", self.chain, "--json", env=secret, timeout_s=COMMAND_S_MAX
-        )
+        async with asyncio.timeout(COMMAND_S_MAX):
+            return await run_here(main, "twin", action, *flags, *keys, "--substrate", self.chain, "--json", env=secret)
 
     async def record(self, action: str, *flags: str) -> dict[str, Any]:
         """The record that a command prints."""
@@ -114,7 +114,8 @@ async def test_gateways_meet_over_a_relay(chain: str, tmp_path: Path) -> None:
     """Two gateways find each other on the chain, whatever their keys; a change on chain reaches the relay at once."""
     people = [Somebody(chain, key_type) for key_type in KEY_TYPES]
     # Their gateways find another relay in the record, and put the true one there.
-    await asyncio.gather(*(somebody.join("wss://old.example.org") for somebody in people))
+    for somebody in people:
+        await somebody.join("wss://old.example.org")
     relay = RelayProgram(tmp_path / "relay", "--substrate", chain, "--domain", "localhost", "--no-federation")
     async with running(relay), AsyncExitStack() as stack:
         first, second = [

@@ -3,11 +3,22 @@
 import base64
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from pathlib import Path
+
+import pytest
+import pytest_asyncio
 
 from rmb_peer.registry.opening import open_registry, registry_of_relay
 from tests.support.direct_peer import DirectPeer, direct_peer
 from tests.support.programs import Network, RelayProgram, network, payload
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def net(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Network]:
+    """A relay and one gateway; no test here ends either."""
+    async with network(tmp_path_factory.mktemp("network"), ()) as made:
+        yield made
 
 
 @asynccontextmanager
@@ -47,23 +58,21 @@ async def gateway_answers(net: Network, peer: DirectPeer) -> None:
     assert response.WhichOneof("payload") == ("plain" if peer.twin.public_key is None else "cipher")
 
 
-async def test_a_gateway_and_direct_peers(tmp_path: Path) -> None:
+async def test_a_gateway_and_direct_peers(net: Network) -> None:
     """Both ask and both answer, plain and sealed, with and without a session id.
 
     A peer with a session id is asked by nobody through a gateway: the Redis API cannot name sessions (spec rmb 5.2).
     """
-    async with network(tmp_path, ()) as net:
-        for encrypted, session in ((False, None), (True, None), (True, "js-1"), (False, "")):
-            async with peer_of(net.relay, encrypted=encrypted, session=session) as peer:
-                if session is None:
-                    await gateway_asks(net, peer)
-                await gateway_answers(net, peer)
+    for encrypted, session in ((False, None), (True, None), (True, "js-1"), (False, "")):
+        async with peer_of(net.relay, encrypted=encrypted, session=session) as peer:
+            if session is None:
+                await gateway_asks(net, peer)
+            await gateway_answers(net, peer)
 
 
-async def test_two_plain_peers(tmp_path: Path) -> None:
+async def test_two_plain_peers(net: Network) -> None:
     """The relay carries what neither side seals, byte for byte."""
     async with (
-        network(tmp_path) as net,
         peer_of(net.relay, encrypted=False) as a,
         peer_of(net.relay, encrypted=False, session="x") as b,
     ):
@@ -76,9 +85,9 @@ async def test_two_plain_peers(tmp_path: Path) -> None:
         assert (await a.receive()).plain == b"2"
 
 
-async def test_an_envelope_ping(tmp_path: Path) -> None:
+async def test_an_envelope_ping(net: Network) -> None:
     """What the TypeScript kit sends every 20 s comes back as a pong to the same session (C 7)."""
-    async with network(tmp_path) as net, peer_of(net.relay, encrypted=False, session="js") as peer:
+    async with peer_of(net.relay, encrypted=False, session="js") as peer:
         ping = peer.draft(0, plain=b"")
         ping.ping.SetInParent()
         await peer.send(ping)

@@ -36,6 +36,8 @@ def test_a_later_source_wins_and_none_changes_nothing() -> None:
         ({"redis": 5}, "redis must be a text"),
         ({"debug": "x"}, "debug must be a number"),
         ({"debug": True}, "debug must be a number"),
+        ({"workers": -1}, "workers must be a number, 0 or more"),
+        ({"workers": 65}, "workers must be at most 64, not 65"),
         ({"no-update": 1}, "no-update must be true or false"),
         ({"data": 1}, "data must be a path"),
     ],

@@ -13,8 +13,10 @@ from rmb_peer.local.queues import Delivery, Taken
 from rmb_peer.protocol.twin import Twin
 from rmb_peer.registry.base import RegistryUnavailable
 from rmb_peer.registry.memory import MemoryRegistry
-from tests.support.gateways import Node, request_json, running_node, two_nodes
+from rmb_peer.workers.pool import Workers
+from tests.support.gateways import Node, new_identity, request_json, running_node, two_nodes
 from tests.support.scripted_relay import ScriptedRelay, scripted_relay
+from tests.support.workers import running
 
 
 def error(code: int, message: str, ref: str | None = "my-ref") -> dict[str, Any]:
@@ -201,6 +203,24 @@ async def test_requester_hears_of_an_unusable_answer_although_the_gateway_was_ki
         relay.connections[b.twin.id].transport.resume_reading()
         await b.until_idle()
         assert not b.memory.outbox
+
+
+async def test_with_workers_too_large_is_found_after_sealing_and_order_is_kept() -> None:
+    """A payload that fits, but not with its envelope, is refused as without `--workers`; what follows it arrives."""
+    registry, identity = MemoryRegistry(), new_identity()
+    async with (
+        scripted_relay() as relay,
+        running(Workers(1, identity)) as workers,
+        running_node(registry, [relay.url], identity=identity, workers=workers, message_bytes_max=100_000) as a,
+        running_node(registry, [relay.url]) as b,
+    ):
+        for number, size in enumerate((10, 99_950, 20)):
+            a.request(b.twin.id, ref=str(number), dat=base64.b64encode(bytes(size)).decode())
+        refused = await a.popped("my-ret")
+        assert (refused["ref"], refused["err"]["code"]) == ("1", 413)
+        assert refused["err"]["message"].startswith("message of 100")
+        assert [len((await b.popped("msgbus.test.echo"))["dat"]) for _ in range(2)] == [16, 28]
+        await a.until_idle()
 
 
 @pytest.mark.parametrize(

@@ -18,9 +18,11 @@ from rmb_peer.protocol.lifetime import LIFETIME_S_MAX
 from rmb_peer.protocol.pb.envelope_pb2 import Envelope
 from rmb_peer.protocol.twin import Twin
 from rmb_peer.registry.memory import MemoryRegistry
+from rmb_peer.workers.pool import Workers
 from tests.support.direct_peer import DirectPeer, direct_peer
 from tests.support.gateways import Node, new_identity, running_node
 from tests.support.scripted_relay import ScriptedRelay, scripted_relay
+from tests.support.workers import running
 
 
 @dataclass
@@ -40,11 +42,12 @@ class Scene:
 
 
 @asynccontextmanager
-async def scene(*, encrypted: bool = True) -> AsyncIterator[Scene]:
-    registry = MemoryRegistry()
+async def scene(*, encrypted: bool = True, workers: int = 0) -> AsyncIterator[Scene]:
+    registry, identity = MemoryRegistry(), new_identity()
     async with (
         scripted_relay() as relay,
-        running_node(registry, [relay.url]) as node,
+        running(Workers(workers, identity)) as helpers,
+        running_node(registry, [relay.url], identity=identity, workers=helpers if workers else None) as node,
         direct_peer(registry, relay.url, encrypted=encrypted) as peer,
     ):
         yield Scene(relay, node, peer, registry)
@@ -155,6 +158,22 @@ async def test_refused_requests_are_answered(make: Callable[[Scene], Envelope], 
         assert (answer.source.twin, answer.destination.twin) == (s.node.twin.id, s.peer.twin.id)
         assert (len(answer.cipher), answer.expiration) == (28, min(request.expiration, LIFETIME_S_MAX))
         assert len(answer.signature) == 65
+        await s.nothing_reached_a_service()
+
+
+async def test_with_workers_the_same_is_refused() -> None:
+    """With `--workers` each of these requests is answered with the same code and text."""
+    async with scene(workers=2) as s:
+        told = {}
+        for make, code, text in REFUSED_REQUESTS:
+            request = make(s)
+            told[request.uid] = code, text
+            await s.peer.send(request)
+        for _ in REFUSED_REQUESTS:
+            answer = await s.peer.receive()
+            code, text = told.pop(answer.uid)
+            assert (answer.error.code, answer.error.message[: len(text)]) == (code, text)
+            assert (len(answer.cipher), len(answer.signature)) == (28, 65)
         await s.nothing_reached_a_service()
 
 

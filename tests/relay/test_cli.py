@@ -135,6 +135,9 @@ def test_an_unreachable_store(capsys: pytest.CaptureFixture[str], tmp_path: Path
     assert "cannot use the store given by --redis: " in text
     assert "geheim" not in text
     assert "cannot use the store given by --redis: " in start(capsys, "--redis", f"unix://{tmp_path}/none.sock")
+    text = start(capsys, "--redis-cluster", f"redis://user:geheim@127.0.0.1:{port}")
+    assert "cannot use the store given by --redis-cluster: " in text
+    assert "geheim" not in text
 
 
 def test_a_data_folder_that_is_none(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ import pytest
 
 from relay.delivery import PACE_S_MAX, PACED_DEPTH, Delivery
 from relay.feed import Feed
-from relay.mailboxes import ENTRIES_MAX, MailboxFull
+from relay.mailboxes import ENTRIES_MAX, MailboxFull, Receipt
 from relay.memory_mailboxes import MemoryMailboxes
 from relay.metrics import Metrics
 from relay.sessions import Session, Sessions
@@ -74,9 +74,17 @@ async def test_failures_are_counted() -> None:
 async def test_senders_are_slowed_down_for_a_client_that_is_behind(depth: int, pace_s: float) -> None:
     """The further behind, the more; only for connected clients, who take away what is stored."""
     bench = Bench()
-    assert bench.delivery.pace_s(A) == 0.0
+    heard: list[Receipt | Exception] = []
+
+    def deliver() -> float:
+        return bench.delivery.deliver_then(A, b"x", 300, heard.append)
+
+    assert deliver() == 0.0
     session = bench.connect()
     session.depth = depth
-    assert bench.delivery.pace_s(A) == pytest.approx(pace_s)
+    assert deliver() == pytest.approx(pace_s)
     bench.sessions.unregister(session)
-    assert bench.delivery.pace_s(A) == 0.0
+    assert deliver() == 0.0
+    while len(heard) < 3:
+        await asyncio.sleep(0)
+    assert [receipt.depth for receipt in heard if isinstance(receipt, Receipt)] == [1, 2, 3]

@@ -32,6 +32,7 @@ from rmb_peer.sender import Sender
 from rmb_peer.transport.inbox import Inbox
 from rmb_peer.transport.relay_pool import RelayPool
 from rmb_peer.upstream import Upstream
+from rmb_peer.workers.pool import Workers
 
 WAIT_S = 60.0
 
@@ -148,6 +149,7 @@ async def running_node(
     queues: LocalQueues | None = None,
     message_bytes_max: int = MESSAGE_BYTES_MAX,
     wait_connected: bool = True,
+    workers: Workers | None = None,
 ) -> AsyncIterator[Node]:
     """A gateway that registers itself and runs until the block ends."""
     identity = identity or new_identity()
@@ -177,6 +179,7 @@ async def running_node(
             wall_clock=time.time,
             message_bytes_max=message_bytes_max,
             journal=journal,
+            workers=workers,
         )
         upstream = Upstream(
             queues=queues,
@@ -200,6 +203,7 @@ async def running_node(
             tasks=tasks,
             wall_clock=time.time,
             journal=journal,
+            workers=workers,
         )
         deadlines = Deadlines(queues, time.time, journal)
         running = [tasks.create_task(part.run()) for part in (upstream, downstream, conclusions, deadlines, pool)]

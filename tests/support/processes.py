@@ -5,9 +5,12 @@ import os
 import sys
 from asyncio.subprocess import DEVNULL, PIPE, Process
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
+from io import BytesIO, StringIO, TextIOWrapper
 from pathlib import Path
+
+import pytest
 
 ROOT = Path(__file__).parents[2]
 
@@ -50,6 +53,23 @@ async def run_peer(
             await process.wait()
     assert process.returncode is not None
     return Ended(process.returncode, out, err.decode())
+
+
+async def run_here(main: Callable[[list[str]], int], *arguments: str, env: Mapping[str, str] | None = None) -> Ended:
+    """Run a command beside the event loop of this process: what takes a second as a process takes milliseconds here.
+
+    For commands that only read, write and end. An exception that a process would show as a traceback is raised. One at
+    a time, since the whole process shares its output and its environment.
+    """
+    out, err = TextIOWrapper(BytesIO(), "utf-8"), StringIO()
+    with pytest.MonkeyPatch.context() as patched, redirect_stdout(out), redirect_stderr(err):
+        for name in [name for name in os.environ if name.startswith("RMB_")]:
+            patched.delenv(name)
+        for name, value in (env or {}).items():
+            patched.setenv(name, value)
+        code = await asyncio.to_thread(exit_code, main, list(arguments))
+    out.flush()
+    return Ended(code, out.buffer.getvalue(), err.getvalue())
 
 
 @asynccontextmanager

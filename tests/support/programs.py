@@ -45,6 +45,11 @@ class Program:
         assert self._process is not None
         return self._process.pid
 
+    @property
+    def runs(self) -> bool:
+        """Whether it was started and has not ended."""
+        return self._process is not None and self._process.returncode is None
+
     async def start(self) -> None:
         self.events = []
         self._process = await asyncio.create_subprocess_exec(
@@ -229,10 +234,15 @@ class Site:
         finally:
             await client.aclose()
 
-    async def close(self) -> None:
-        for service in self._services:
+    async def stop_serving(self) -> None:
+        """End the services that were started with `serve`."""
+        services, self._services = self._services, []
+        for service in services:
             service.cancel()
-        await asyncio.gather(*self._services, return_exceptions=True)
+        await asyncio.gather(*services, return_exceptions=True)
+
+    async def close(self) -> None:
+        await self.stop_serving()
         await self.redis.aclose()
 
 
@@ -242,6 +252,19 @@ class Network:
     def __init__(self, relay: RelayProgram, sites: list[Site]) -> None:
         self.relay = relay
         self.sites = sites
+
+    async def tidy(self) -> None:
+        """Make it fit for the next test: no services of this test, every program runs, and no list holds anything."""
+        if not self.relay.runs:
+            await self.relay.start()
+        for place in self.sites:
+            await place.stop_serving()
+            if not place.gateway.runs:
+                await place.gateway.start()
+                await place.gateway.connected()
+        for place in self.sites:
+            lists = [name async for name in place.redis.scan_iter(_type="list", count=1000)]
+            await place.redis.delete("", *lists)
 
 
 def new_secret() -> str:
@@ -289,10 +312,11 @@ async def network(
     async with AsyncExitStack() as stack:
         relay = RelayProgram(folder / "relay", *relay_flags)
         await stack.enter_async_context(running(relay))
-        sites = [
-            await stack.enter_async_context(site(folder / f"site{number}", [relay.url], *flags, protocol=protocol))
+        planned = [
+            site(folder / f"site{number}", [relay.url], *flags, protocol=protocol)
             for (number, flags), protocol in zip(enumerate(gateway_flags), cycle(protocols), strict=False)
         ]
+        sites = await asyncio.gather(*map(stack.enter_async_context, planned))
         yield Network(relay, sites)
 
 

@@ -3,10 +3,23 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 from redis.asyncio import Redis
 
 from rmb_peer.embedded.valkey import EmbeddedValkey
+
+
+@asynccontextmanager
+async def emptied(url: str) -> AsyncIterator[Redis]:
+    """A client of a server that several tests share one after another: nothing in it, nobody else connected to it."""
+    client: Any = Redis.from_url(url, socket_timeout=None)
+    try:
+        await client.client_kill_filter(_type="normal", skipme=True)
+        await client.flushall()
+        yield client
+    finally:
+        await client.aclose()
 
 
 @asynccontextmanager

@@ -302,6 +302,34 @@ async def test_acknowledgements_do_not_wait_for_a_large_message() -> None:
         assert len(frames[1].envelopes) == 1
 
 
+async def test_an_acknowledgement_travels_with_the_answer() -> None:
+    """One frame for both, as long as the answer follows soon."""
+    async with linked_relay() as relay, connected(relay) as (s, session):
+        await s.until(lambda: session.frames)
+        await relay.deliver(1, Envelope(uid="ask"))
+        await s.until(lambda: len(s.inbox))
+        (asked,) = s.inbox.take(1)
+        before = len(session.frames)
+        asked.done()
+        s.send("answer")
+        await s.until(lambda: session.settles == 1)
+        (frame,) = (pb.Frame.FromString(data) for data in session.frames[before:])
+        assert (frame.safe, len(frame.envelopes)) == (1, 1)
+
+
+async def test_the_last_acknowledgements_are_said_before_the_end() -> None:
+    """Whoever ends the connection says what is safe, and does not send what has not been framed."""
+    async with linked_relay() as relay, connected(relay) as (s, session):
+        await relay.deliver(1, Envelope(uid="in"))
+        await s.until(lambda: len(s.inbox))
+        (frame,) = s.inbox.take(1)
+        frame.done()
+        s.running.cancel()
+        await asyncio.wait([s.running])
+        await relay.until(lambda: 1 not in relay.sessions)
+        assert session.settles == 1
+
+
 async def test_the_largest_envelope_comes_in_a_frame() -> None:
     """The limit of the socket leaves room for what a frame holds beside it."""
     async with linked_relay() as relay, connected(relay) as (s, _):

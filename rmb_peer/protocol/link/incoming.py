@@ -4,16 +4,28 @@ Pure. It refuses to know frames: `link` writes and reads those.
 """
 
 from rmb_peer.protocol.link.endings import FIRST_WINDOW, Ending, LinkBroken, Outcome, Run, Window
+from rmb_peer.protocol.link.pacing import Pacing
 
 _SAFE = Ending.SAFE
+_REFUSED = Ending.REFUSED
 
 
 class Incoming:
     """Envelopes that the other side sent on this connection."""
 
-    def __init__(self, window: Window) -> None:
-        """Accept this much that has not ended; the other side may use `FIRST_WINDOW` in any case."""
+    def __init__(self, window: Window, *, answers: bool = True) -> None:
+        """Accept this much that has not ended; the other side may use `FIRST_WINDOW` in any case.
+
+        Args:
+            window: this much.
+            answers: see `Pacing`.
+        """
         self._window = window
+        self._pacing = Pacing(window.messages, window.size_bytes, answers=answers)
+        self._fresh_bytes = 0
+        """Of what ended and was not said."""
+        self._urgent = False
+        """Whether a refusal was not said: its sender has to do something about it."""
         self._last = 0
         self._unended: dict[int, int] = {}
         self._unended_bytes = 0
@@ -32,6 +44,15 @@ class Incoming:
     def something_to_say(self) -> bool:
         """Whether `take_endings` would tell anything new."""
         return bool(self._fresh)
+
+    def wait_s(self, now_s: float) -> float | None:
+        """How long what there is to say may wait for an envelope that takes it along; `None` when there is nothing."""
+        fresh = len(self._fresh)
+        if not fresh:
+            return None
+        if self._urgent:
+            return 0.0
+        return self._pacing.wait_s(now_s, fresh, fresh + len(self._unended), self._fresh_bytes + self._unended_bytes)
 
     def arrived(self, first: int, sizes: list[int]) -> None:
         """A run of envelopes came.
@@ -55,9 +76,13 @@ class Incoming:
 
     def settle(self, number: int, outcome: Outcome) -> None:
         """An envelope has ended; in any order, each once."""
-        self._unended_bytes -= self._unended.pop(number)
+        size_bytes = self._unended.pop(number)
+        self._unended_bytes -= size_bytes
+        self._fresh_bytes += size_bytes
         self._ahead.add(number)
         self._fresh[number] = outcome
+        if outcome.ending is _REFUSED:
+            self._urgent = True
 
     def take_endings(self, runs_max: int) -> tuple[int, list[Run]]:
         """What is to be said now: the cumulative number, and runs for what it does not tell.
@@ -86,7 +111,10 @@ class Incoming:
             said += 1
         if said == len(numbers):
             fresh.clear()
-        else:
+            self._fresh_bytes = 0
+            self._urgent = False
+            self._pacing.said()
+        else:  # the caller asks again at once
             for number in numbers[:said]:
                 del fresh[number]
         self._ahead.difference_update(range(self._safe + 1, reach + 1))

@@ -1,8 +1,8 @@
 """One end of an acknowledged link: envelopes and endings in, frames out; frames in, envelopes and endings out.
 
-Pure: the driver moves the frames, one binary WebSocket message each, and calls `take_frame` until there is none
-whenever it has put or settled something. A link lives as long as its connection; what has not ended then is the
-caller's again, and goes out on the next one.
+Pure: the driver moves the frames, one binary WebSocket message each. Whenever it has put or settled something it asks
+`wait_s`, and once that is 0 it calls `take_frame` until there is none. A link lives as long as its connection; what has
+not ended then is the caller's again, and goes out on the next one.
 """
 
 from dataclasses import dataclass
@@ -51,14 +51,15 @@ class Link(Generic[Entry]):
         outgoing: for its numbers; use `put` and `take_unended` of the link.
     """
 
-    def __init__(self, window: Window) -> None:
+    def __init__(self, window: Window, *, answers: bool = True) -> None:
         """Begin with a connection that was just made.
 
         Args:
             window: what this side accepts before it has settled earlier ones.
+            answers: whether envelopes of ours go back, too, so that acknowledgements can wait for them.
         """
         self.outgoing: Outgoing[Entry] = Outgoing()
-        self._incoming = Incoming(window)
+        self._incoming = Incoming(window, answers=answers)
         self._window: Window | None = window
         """Ours, until it has been said."""
         self._heard_window = False
@@ -94,9 +95,35 @@ class Link(Generic[Entry]):
         """Everything that was put and has not ended, in order, when the connection is gone."""
         return self.outgoing.take_unended()
 
+    def wait_s(self, now_s: float) -> float | None:
+        """How long what there is to say may wait for something that takes it along.
+
+        Only acknowledgements wait, and only for a moment (`pacing`). A driver that is about to end the connection does
+        not let them.
+
+        Args:
+            now_s: the time, of a clock that never goes back.
+
+        Returns:
+            seconds; 0 when `take_frame` is to be called now; `None` when there is nothing to say.
+        """
+        if self.outgoing.queued or self._window is not None:
+            return 0.0
+        return self._incoming.wait_s(now_s)
+
     def take_frame(self) -> bytes | None:
         """The next frame to write; `None` when there is nothing to say."""
-        if self._window is None and not self.outgoing.queued and not self._incoming.something_to_say:
+        return self._frame(self.outgoing.queued)
+
+    def take_last_frame(self) -> bytes | None:
+        """Like `take_frame`, without envelopes, when this side is about to end the connection.
+
+        What has not been framed by then is the caller's again (`take_unended`), and would only come twice.
+        """
+        return self._frame(False)
+
+    def _frame(self, queued: bool) -> bytes | None:
+        if self._window is None and not queued and not self._incoming.something_to_say:
             return None
         frame = pb.Frame()
         if self._window is not None:
@@ -115,7 +142,7 @@ class Link(Generic[Entry]):
                 retry_after_ms=min(run.outcome.retry_after_ms, 2**32 - 1),
             )
         # A large envelope takes long to travel; the other side's window does not wait for it.
-        if self.outgoing.queued and not (endings and self.outgoing.next_bytes > FRAME_BYTES_MAX):
+        if queued and not (endings and self.outgoing.next_bytes > FRAME_BYTES_MAX):
             frame.first, envelopes = self.outgoing.take_run(FRAME_MESSAGES_MAX, FRAME_BYTES_MAX)
             frame.envelopes.extend(envelopes)
         return frame.SerializeToString()

@@ -8,6 +8,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from rmb_peer.protocol.link.endings import FIRST_WINDOW, IS_AT_PEER, IS_SAFE, Ending, Outcome, Window
 from rmb_peer.protocol.link.link import Link
+from rmb_peer.protocol.link.pacing import HELD_S
 
 OUTCOMES = st.sampled_from((IS_SAFE, IS_SAFE, IS_AT_PEER, Outcome(Ending.REFUSED, 429, "full", 10)))
 SIDES = st.sampled_from((0, 1))
@@ -33,6 +34,7 @@ class LinkMachine(RuleBasedStateMachine):
     @initialize(windows=st.lists(st.builds(Window, st.integers(1, 80), st.integers(1, 4000)), min_size=2, max_size=2))
     def connect(self, windows: list[Window]) -> None:
         self.sides = [_Side(window) for window in windows]
+        self.now_s = 0.0
 
     @rule(side=SIDES, size=st.integers(0, 700))
     def put(self, side: int, size: int) -> None:
@@ -46,6 +48,15 @@ class LinkMachine(RuleBasedStateMachine):
     def write(self, side: int) -> None:
         at = self.sides[side]
         at.line.extend(iter(at.link.take_frame, None))
+
+    @rule(side=SIDES, passed_s=st.floats(0.0, 2 * HELD_S))
+    def drive(self, side: int, passed_s: float) -> None:
+        """As a driver does: time passes, and what is due is written."""
+        self.now_s += passed_s
+        at = self.sides[side]
+        if at.link.wait_s(self.now_s) == 0.0:
+            self.write(side)
+            assert at.link.wait_s(self.now_s) is None
 
     @rule(side=SIDES)
     def write_one(self, side: int) -> None:
@@ -100,6 +111,14 @@ class LinkMachine(RuleBasedStateMachine):
             count = at.link.unended
             assert count <= max(window.messages, FIRST_WINDOW.messages)
             assert count <= 1 or held <= max(window.size_bytes, FIRST_WINDOW.size_bytes)
+
+    @precondition(lambda self: hasattr(self, "sides"))
+    @invariant()
+    def nothing_waits_for_long(self) -> None:
+        for at in self.sides:
+            wait_s = at.link.wait_s(self.now_s)
+            assert wait_s is None or 0.0 <= wait_s <= HELD_S
+            assert at.link.wait_s(self.now_s + HELD_S) in (None, 0.0)
 
     def teardown(self) -> None:
         """Everything is settled and said: then everything has ended."""

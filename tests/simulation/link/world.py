@@ -13,6 +13,8 @@ import random
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
 
 from rmb_peer.protocol.link.endings import IS_AT_PEER, IS_SAFE, Ending, Outcome, Window
 from rmb_peer.protocol.link.link import Link
@@ -64,6 +66,7 @@ class World:
         self.random = random.Random(seed)
         self.conditions = conditions
         self.now = 0.0
+        self.frames = 0
         self._queue: list[tuple[float, int, Callable[[], None]]] = []
         self._count = 0
 
@@ -241,8 +244,7 @@ class Gateway:
             message = self._pending.popleft()
             self._link.put(message, self.outbox[message])
         self.unended_max = max(self.unended_max, self._link.unended)
-        while (frame := self._link.take_frame()) is not None:
-            self._line.send(1, frame)
+        _speak(self.world, self._link, partial(self._line.send, 1), self._pump)
 
     def _heard(self, frame: bytes) -> None:
         assert self._link is not None
@@ -454,5 +456,15 @@ class Relay:
                     session.read_up_to = entry
                 elif entry > session.read_up_to:
                     break
-        while (frame := link.take_frame()) is not None:
-            session.line.send(0, frame)
+        _speak(self.world, link, partial(session.line.send, 0), partial(self._pump, session))
+
+
+def _speak(world: World, link: Link[Any], send: Callable[[bytes], None], again: Callable[[], None]) -> None:
+    """What a driver of a link does: write now, or ask again when what there is to say may not wait any longer."""
+    wait_s = link.wait_s(world.now)
+    if wait_s:
+        world.after(wait_s, again)
+        return
+    while (frame := link.take_frame()) is not None:
+        world.frames += 1
+        send(frame)
