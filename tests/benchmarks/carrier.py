@@ -12,8 +12,8 @@ import asyncio
 import json
 import sys
 import time
-from collections.abc import Coroutine
-from contextlib import suppress
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 from aiohttp import ClientSession, ClientWebSocketResponse, WSMsgType
@@ -153,14 +153,16 @@ class Carrier:
         if online:
             await asyncio.gather(self._sender.send(data, envelopes), self._receiver.take(envelopes))
             return
-        await self._sender.send(data, envelopes)
-        await self._sender.stored(self._source)
+        async with _beside(self._receiver.idle()):
+            await self._sender.send(data, envelopes)
+            await self._sender.stored(self._source)
 
     async def collect(self, envelopes: int) -> None:
         """Connect as the twin that is away, take so many, and go."""
-        receiver = await self._connect(self._absent)
-        await receiver.take(envelopes)
-        await receiver.close()
+        async with _beside(self.idle()):
+            receiver = await self._connect(self._absent)
+            await receiver.take(envelopes)
+            await receiver.close()
 
 
 class Echo:
@@ -203,18 +205,22 @@ async def serve(url: str, protocol: str) -> None:
             print(json.dumps({"took_s": time.perf_counter() - begin_s}), flush=True)
 
 
-async def _line_while(idle: Coroutine[Any, Any, object]) -> str:
-    """The next line of standard input; meanwhile something else is done, and its failure is ours."""
-    reading = asyncio.get_running_loop().run_in_executor(None, sys.stdin.readline)
+@asynccontextmanager
+async def _beside(idle: Coroutine[Any, Any, object]) -> AsyncIterator[None]:
+    """Do this until the context ends; that it failed is told then."""
     doing = asyncio.create_task(idle)
-    await asyncio.wait((reading, doing), return_when=asyncio.FIRST_COMPLETED)
-    if doing.done():
-        await doing
-    line: str = await reading
-    doing.cancel()
-    with suppress(asyncio.CancelledError):
-        await doing
-    return line
+    try:
+        yield
+    finally:
+        doing.cancel()
+        with suppress(asyncio.CancelledError):
+            await doing
+
+
+async def _line_while(idle: Coroutine[Any, Any, object]) -> str:
+    """The next line of standard input; this is done meanwhile."""
+    async with _beside(idle):
+        return await asyncio.get_running_loop().run_in_executor(None, sys.stdin.readline)
 
 
 if __name__ == "__main__":
