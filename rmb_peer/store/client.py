@@ -28,7 +28,7 @@ class StoreClient:
         self._address = address
         self._answer_s_max = answer_s_max
         self._wire: Wire | None = None
-        self._connecting: asyncio.Task[Wire] | None = None
+        self._connecting: asyncio.Task[None] | None = None
         self._closed = False
 
     async def call(self, command: Command, large: bool = False) -> Any:
@@ -121,15 +121,18 @@ class StoreClient:
             if self._connecting is None:
                 # A task of its own: it serves everybody who waits, and one who gives up does not end it for the others.
                 self._connecting = asyncio.create_task(self._connect())
-                self._connecting.add_done_callback(self._connected)
+                self._connecting.add_done_callback(_hear)
             await asyncio.shield(self._connecting)
 
-    def _connected(self, task: asyncio.Task[Wire]) -> None:
-        self._connecting = None
-        if not task.cancelled() and task.exception() is None:
-            self._wire = task.result()
+    async def _connect(self) -> None:
+        # Both are set before the task is done: awaiting one that is done does not let the loop go on, so a caller that
+        # still saw it would ask for ever.
+        try:
+            self._wire = await self._connected()
+        finally:
+            self._connecting = None
 
-    async def _connect(self) -> Wire:
+    async def _connected(self) -> Wire:
         loop, address = asyncio.get_running_loop(), self._address
         wire = Wire(self._answer_s_max)
         try:
@@ -158,6 +161,12 @@ class StoreClient:
             await wire.close()
             raise
         return wire
+
+
+def _hear(task: asyncio.Task[None]) -> None:
+    """A failure that nobody waits for any more is no news."""
+    if not task.cancelled():
+        task.exception()
 
 
 def _why(address: StoreAddress, error: OSError) -> str:

@@ -188,6 +188,19 @@ async def test_cancelled_callers_disturb_nobody(tmp_path: Path) -> None:
                     assert answer == b"%d" % number
 
 
+async def test_callers_that_come_while_it_connects(tmp_path: Path) -> None:
+    """One comes in every turn of the loop, also in that in which the connection stands: all get their answers."""
+    async with valkey(tmp_path) as (server, _):
+        for _ in range(5):
+            async with client_of(server.url, client_name="name") as client:
+                calls = [asyncio.create_task(client.call(("ECHO", "0")))]
+                while not calls[0].done():
+                    for _ in range(2):
+                        calls.append(asyncio.create_task(client.call(("ECHO", f"{len(calls)}"))))
+                        await asyncio.sleep(0)
+                assert await asyncio.gather(*calls) == [b"%d" % number for number in range(len(calls))]
+
+
 async def test_a_script_that_the_store_does_not_know_is_told(tmp_path: Path) -> None:
     """After SCRIPT FLUSH a script runs as before; large arguments arrive as they are."""
     script = Script(b"return {KEYS[1], ARGV[1], #ARGV[2], ARGV[3]}", ["key"], [5])
