@@ -150,5 +150,3 @@ class AcknowledgedConnection(SignedIn):
         if end.flush and not await self._frames.flush(reader):
             event(_LOG, logging.DEBUG, "not everything has ended", session=printable(self._owner))
         await end_tasks(helpers)
-        if end.code is not None and not end.flush:
-            await self._frames.last_words()

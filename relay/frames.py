@@ -192,13 +192,3 @@ class Frames(Generic[Entry]):
         except TimeoutError:
             return False
         return True
-
-    async def last_words(self) -> None:
-        """Say how envelopes have ended; we are about to end the connection, and `write` does not run any more."""
-        try:
-            async with asyncio.timeout(FLUSH_S_MAX):
-                while (frame := self.link.take_last_frame()) is not None:
-                    await self._send(frame)
-                    self._metrics.link_frames_out += 1
-        except (TimeoutError, ConnectionError):
-            return  # it is the other side's again, and will be recognised

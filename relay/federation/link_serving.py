@@ -151,5 +151,3 @@ class RelayConnection(Attended[None]):
         if end.flush and not await self._frames.flush(reader):
             event(_LOG, logging.DEBUG, "not everything has ended", relay=self._domain)
         await end_tasks(helpers)
-        if end.code is not None and not end.flush:
-            await self._frames.last_words()
