@@ -168,7 +168,7 @@ def noise(draw: st.DrawFn) -> bytes:
     return data + draw(st.binary(max_size=12))
 
 
-@settings(max_examples=int(os.environ.get("WS_EXAMPLES", "200")))
+@settings(max_examples=int(os.environ.get("WS_EXAMPLES", "200")), deadline=None)
 @given(draw=st.data())
 def test_what_is_heard_does_not_depend_on_who_reads(draw: st.DataObject) -> None:
     """Of any bytes, however they are cut, the same is heard, and broken off with the same code, as by `websockets`."""
