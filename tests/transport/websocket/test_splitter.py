@@ -173,4 +173,8 @@ def noise(draw: st.DrawFn) -> bytes:
 def test_what_is_heard_does_not_depend_on_who_reads(draw: st.DataObject) -> None:
     """Of any bytes, however they are cut, the same is heard, and broken off with the same code, as by `websockets`."""
     data = draw.draw(noise())
-    assert read_by_both(cut(data, draw)) == read_by_the_library(data)
+    ours, theirs = read_by_both(cut(data, draw)), read_by_the_library(data)
+    if theirs[1] == 1009:  # `websockets` counts a ping within fragments towards their size; RFC 6455, 5.4 does not
+        assert ours[0][: len(theirs[0])] == theirs[0]
+    else:
+        assert ours == theirs
