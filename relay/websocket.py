@@ -267,8 +267,8 @@ class ClientSocket:
         for frame in self._splitter.feed(data):
             if frame[0] != RAW:
                 heard.append(frame)
-            elif self._broken is None:
-                self._pass_on(frame[1])
+            elif self._pass_on(frame[1]):
+                break
         for _, payload in heard[before:] if before else heard:
             self._unread_bytes += len(payload) + FRAME_OVERHEAD_BYTES
         if self._unread_bytes > UNREAD_BYTES_MAX and not self._transport.is_closing():
@@ -285,13 +285,16 @@ class ClientSocket:
 
     # --- the rest -----------------------------------------------------------------------------------------------------
 
-    def _pass_on(self, data: bytes) -> None:
+    def _pass_on(self, data: bytes) -> bool:
+        """Have it judged; whether nothing more counts."""
         if self._judge is None:
             self._judge = Judge(self._message_bytes_max)
         self._heard += self._judge.feed(data)
         if self._judge.closed or self._judge.broken is not None:
             self._broken = self._judge.broken
             self._splitter.pass_all_on()
+            return True
+        return False
 
     def _wake_reader(self) -> None:
         if self._waiter is not None and not self._waiter.done():

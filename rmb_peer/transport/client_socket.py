@@ -177,6 +177,8 @@ class ClientSocket(ClientConnection):
                 self._message_came(payload)
             elif first == RAW:
                 self._pass_on(payload)
+                if self._cut is not None:
+                    break
             elif first == PING:
                 self._pinged(payload)
             else:

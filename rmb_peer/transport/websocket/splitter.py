@@ -24,12 +24,13 @@ BINARY, PING, PONG = 0x82, 0x89, 0x8A
 CONTROL_BYTES_MAX = 125
 """RFC 6455, 5.5."""
 
-_FIN, _OPCODE, _CONTROL, _CONTINUATION, _TEXT, _BINARY, _CLOSE = 0x80, 0x0F, 0x08, 0x0, 0x1, 0x2, 0x88
+_FIN, _OPCODE, _CONTINUATION, _TEXT, _BINARY, _CLOSE = 0x80, 0x0F, 0x0, 0x1, 0x2, 0x88
 _MASKED, _LENGTH = 0x80, 0x7F
 _LENGTH_16, _LENGTH_64 = 126, 127
 _RESERVED = 0x70
 _KEY_BYTES = 4
 _UINT16, _UINT64 = Struct("!H"), Struct("!Q")
+_OPCODES = frozenset((_CONTINUATION, _TEXT, _BINARY, _CLOSE & _OPCODE, PING & _OPCODE, PONG & _OPCODE))
 _PLAIN = frozenset((BINARY, PING, PONG))
 
 
@@ -115,16 +116,11 @@ class Splitter:
             if size_bytes >= _LENGTH_16:
                 start += 2 if size_bytes == _LENGTH_16 else 8
                 if end < start:
-                    self._head = data[at:]
+                    self._begun(data[at:], found)
                     return
                 size_bytes = (_UINT16 if size_bytes == _LENGTH_16 else _UINT64).unpack_from(data, at + 2)[0]
-            key = b""
             if masked:
                 start += _KEY_BYTES
-                if end < start:
-                    self._head = data[at:]
-                    return
-                key = data[start - _KEY_BYTES : start]
             stop = start + size_bytes
             if (
                 first not in _PLAIN
@@ -140,11 +136,22 @@ class Splitter:
                 self._raw_left = max(0, stop - end)
             elif stop <= end:
                 payload = data[start:stop]
-                found.append((first, apply_mask(payload, key) if masked else payload))
+                found.append((first, apply_mask(payload, data[start - _KEY_BYTES : start]) if masked else payload))
+            elif end < start:
+                self._head = data[at:]
+                return
             else:
-                self._first, self._key, self._left = first, key, stop - end
+                self._first, self._key, self._left = first, data[start - _KEY_BYTES : start], stop - end
                 self._payload = bytearray(data[start:])
             at = stop
+
+    def _begun(self, head: bytes, found: list[tuple[int, bytes]]) -> None:
+        """Of a header there is not yet the length. It is waited for, unless what there is breaks a rule already."""
+        if head[1] & _MASKED == self._masked and head[0] & _OPCODE in _OPCODES:
+            self._head = head
+        else:
+            self.pass_all_on()
+            found.append((RAW, head))
 
     def _allowed(self, first: int, second: int, size_bytes: int) -> bool:
         """Whether a frame that is not plain has an end worth looking for. Notes where a message in fragments is."""

@@ -1,10 +1,11 @@
 """Plain frames are found however the bytes are cut; the rest is passed on as it came; noise and lies cost nothing."""
 
+import os
 from dataclasses import dataclass
 from itertools import pairwise
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from websockets.frames import Frame, Opcode
 from websockets.protocol import State
@@ -127,6 +128,7 @@ def read_by_both(pieces: list[bytes]) -> tuple[list[tuple[int, bytes]], int | No
             heard += judge.feed(data)
             if judge.closed or judge.broken:
                 splitter.pass_all_on()
+                break
     return heard, judge.broken.code if judge.broken else None
 
 
@@ -166,8 +168,13 @@ def noise(draw: st.DrawFn) -> bytes:
     return data + draw(st.binary(max_size=12))
 
 
+@settings(max_examples=int(os.environ.get("WS_EXAMPLES", "200")), deadline=None)
 @given(draw=st.data())
 def test_what_is_heard_does_not_depend_on_who_reads(draw: st.DataObject) -> None:
     """Of any bytes, however they are cut, the same is heard, and broken off with the same code, as by `websockets`."""
     data = draw.draw(noise())
-    assert read_by_both(cut(data, draw)) == read_by_the_library(data)
+    ours, theirs = read_by_both(cut(data, draw)), read_by_the_library(data)
+    if theirs[1] == 1009:  # `websockets` counts a ping within fragments towards their size; RFC 6455, 5.4 does not
+        assert ours[0][: len(theirs[0])] == theirs[0]
+    else:
+        assert ours == theirs
