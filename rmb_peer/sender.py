@@ -5,6 +5,7 @@ This module refuses to know who wants to send and why; how it ended goes back th
 
 import asyncio
 from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 from rmb_peer.journal import Journal
@@ -46,6 +47,29 @@ LOOKUP_BYTES_MAX = 128 * 1024 * 1024
 """Their payloads. A guess, likewise."""
 
 
+class Hold:
+    """What has been made ready and may not happen yet: all of it happens, in order, when the hold is released."""
+
+    __slots__ = ("_steps",)
+
+    def __init__(self) -> None:
+        """Begin holding."""
+        self._steps: list[Callable[[], None]] | None = []
+
+    def then(self, step: Callable[[], None]) -> None:
+        """Do this after the release; at once if that has been."""
+        if self._steps is None:
+            step()
+        else:
+            self._steps.append(step)
+
+    def release(self) -> None:
+        """Hold no longer."""
+        steps, self._steps = self._steps, None
+        for step in steps or ():
+            step()
+
+
 class Draft(NamedTuple):
     """An envelope with everything but source, cipher, stamp and signature.
 
@@ -54,12 +78,14 @@ class Draft(NamedTuple):
         arrived: called once it is known where it is, with how far that is.
         failed: called instead, with the reason.
         large: where the payload is, when it is large: then the envelope has none.
+        hold: until when it may not leave, though it can be made ready.
     """
 
     envelope: Envelope
     arrived: Callable[[Reached], None]
     failed: Callable[[RmbError], None]
     large: LightMessage | None = None
+    hold: Hold | None = None
 
     @property
     def payload_bytes(self) -> int:
@@ -216,15 +242,17 @@ class Sender:
         self._check_size(len(data))
         envelope, sealed = draft.envelope, receiver.public_key is not None
         self._journal.note(envelope.uid, "sealed", twin=receiver.id, encrypted=sealed, bytes=len(data))
-        self._pool.send(
-            Parcel(
-                data=data,
-                expires_at_s=envelope.timestamp + envelope.expiration,
-                arrived=draft.arrived,
-                refused=lambda why: draft.failed(RefusedByRelay(why.code, why.reason, why.retry_after_ms)),
-                expired=lambda tried: draft.failed(OtherError(MAYBE_ARRIVED_TEXT if tried else EXPIRED_TEXT)),
-                uid=envelope.uid,
-                destination=str(destination_of(envelope)),
-                relays=receiver.relays,
-            )
+        parcel = Parcel(
+            data=data,
+            expires_at_s=envelope.timestamp + envelope.expiration,
+            arrived=draft.arrived,
+            refused=lambda why: draft.failed(RefusedByRelay(why.code, why.reason, why.retry_after_ms)),
+            expired=lambda tried: draft.failed(OtherError(MAYBE_ARRIVED_TEXT if tried else EXPIRED_TEXT)),
+            uid=envelope.uid,
+            destination=str(destination_of(envelope)),
+            relays=receiver.relays,
         )
+        if draft.hold is None:
+            self._pool.send(parcel)
+        else:
+            draft.hold.then(partial(self._pool.send, parcel))

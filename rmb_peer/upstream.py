@@ -1,13 +1,15 @@
 """Local -> wire: the story of what a program pushed, in the order it happens (spec rmb 5.2, 5.4, 5.5).
 
-take -> read -> remember who waits -> one draft for each destination -> send -> settle. What cannot go out is answered
-on the caller's `ret` list, and kept as a dead letter where nobody could be told or where the reference is silent.
+take -> read -> remember who waits, and meanwhile seal and sign a draft for each destination -> send -> settle. What
+cannot go out is answered on the caller's `ret` list, and kept as a dead letter where nobody could be told or where the
+reference is silent.
 """
 
 import asyncio
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from rmb_peer.conclusions import Conclusions, Ticket
 from rmb_peer.deadlines import GRACE_S
@@ -31,7 +33,7 @@ from rmb_peer.protocol.large_envelope import LARGE_BYTES
 from rmb_peer.protocol.lifetime import ERROR_LIFETIME_S, RESPONSE_LIFETIME_S, cap, stamp, ttl_s
 from rmb_peer.protocol.names import check_command
 from rmb_peer.remembered import Remembered
-from rmb_peer.sender import Draft, Sender
+from rmb_peer.sender import Draft, Hold, Sender
 from rmb_peer.transport.parcels import Reached
 from rmb_peer.uids import once_id, request_uid
 
@@ -49,6 +51,9 @@ TOLD_MARK_TTL_S = 3600
 
 YIELD_EVERY = 16
 """Messages after which other work gets its turn: signing this many takes about a millisecond."""
+
+_TURNS_UNTIL_WRITTEN = 2
+"""Of the event loop, until a command to the store has left: its task begins, then the connection writes."""
 
 _LOG = get_logger("gateway")
 
@@ -128,24 +133,51 @@ class Upstream:
             # What comes before the last remembered entry counts as remembered, so the refusals are written first: a new
             # run would take a refused one for one whose deadline tells.
             await self._conclusions.flush()
-        outgoing = await self._remember(plans)
+        outgoing = await self._still_open(plans)
+        requests = [plan.waiting for plan in outgoing if plan.waiting is not None and not plan.taken.remembered]
+        if not requests:
+            await self._submit(outgoing)
+            return
+        # Nothing leaves, and nobody is told, before it is written down who waits. But sealing and signing need not wait
+        # for that: they take about as long as the store does, and a gateway that does not sleep stays in the caches.
+        hold = Hold()
+        remembering = asyncio.create_task(self._remember(requests, hold))
+        try:
+            for _ in range(_TURNS_UNTIL_WRITTEN):
+                await asyncio.sleep(0)
+            await self._submit(outgoing, hold, remembering)
+            await remembering
+        finally:
+            remembering.cancel()
+
+    async def _submit(
+        self,
+        outgoing: Sequence[_Outgoing],
+        hold: Hold | None = None,
+        remembering: asyncio.Task[None] | None = None,
+    ) -> None:
         count = 0
         for plan in outgoing:
+            held = None if plan.waiting is None or plan.taken.remembered else hold
             ticket = Ticket(plan.taken.entry, len(plan.indices), self._conclusions)
             for index in plan.indices:
-                if not self._room.is_set():
-                    await self._room.wait()  # each is made when there is room: `dst` may be long, and the payload too
-                self._send(plan, ticket, index)
+                if not self._room.is_set():  # each is made when there is room: `dst` may be long, and the payload too
+                    if remembering is not None:
+                        await remembering  # what is held takes room until then; and raises if it fails
+                    await self._room.wait()
+                self._send(plan, ticket, index, held)
                 count += 1
                 if count % YIELD_EVERY == 0:
                     await asyncio.sleep(0)
 
-    async def _remember(self, outgoing: list[_Outgoing]) -> list[_Outgoing]:
-        """Write down who waits, before anything leaves; of what an earlier run remembered only send what is open."""
-        requests = [plan.waiting for plan in outgoing if plan.waiting is not None and not plan.taken.remembered]
-        if requests:
-            await self._queues.remember(requests)
-            self._remembered.keep(requests)
+    async def _remember(self, requests: Sequence[Waiting], hold: Hold) -> None:
+        """Write down who waits, then let the messages leave."""
+        await self._queues.remember(requests)
+        self._remembered.keep(requests)
+        hold.release()
+
+    async def _still_open(self, outgoing: list[_Outgoing]) -> list[_Outgoing]:
+        """Of what an earlier run remembered only send what is open."""
         again = [(plan, plan.waiting) for plan in outgoing if plan.taken.remembered and plan.waiting is not None]
         if not again:
             return outgoing
@@ -280,7 +312,7 @@ class Upstream:
                 f"payload of {payload_bytes} bytes is too large: relays carry at most {self._message_bytes_max} bytes"
             )
 
-    def _send(self, plan: _Outgoing, ticket: Ticket, index: int) -> None:
+    def _send(self, plan: _Outgoing, ticket: Ticket, index: int, hold: Hold | None) -> None:
         envelope = plan.envelope
         if plan.request is not None:
             if len(plan.indices) > 1:
@@ -293,8 +325,9 @@ class Upstream:
             Draft(
                 envelope,
                 arrived=lambda reached: self._arrived(plan, ticket, envelope, reached),
-                failed=lambda error: self._failed(plan, ticket, index, error),
+                failed=lambda error: self._failed_after(hold, plan, ticket, index, error),
                 large=plan.large,
+                hold=hold,
             )
         )
 
@@ -302,6 +335,12 @@ class Upstream:
         """It is known where the message is; this is the place that knows both the message and how far it has come."""
         self._journal.note(envelope.uid, reached.value, twin=envelope.destination.twin)
         self._ended(plan, ticket)
+
+    def _failed_after(self, hold: Hold | None, plan: _Outgoing, ticket: Ticket, index: int, error: RmbError) -> None:
+        if hold is None:
+            self._failed(plan, ticket, index, error)
+        else:
+            hold.then(partial(self._failed, plan, ticket, index, error))
 
     def _failed(self, plan: _Outgoing, ticket: Ticket, index: int, error: RmbError) -> None:
         twin = plan.envelope.destination.twin if plan.request is None else plan.request.destinations[index]
@@ -320,7 +359,7 @@ class Upstream:
                     else OtherError(f"the service's answer was unusable: {error}")
                 )
                 self._count(-1, -len(plan.taken.raw))
-                self._send(self._explanation(plan.taken, receiver, uid, problem), ticket, index)
+                self._send(self._explanation(plan.taken, receiver, uid, problem), ticket, index, None)
                 return
         self._ended(plan, ticket)
 
