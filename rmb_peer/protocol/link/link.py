@@ -160,6 +160,7 @@ class Link(Generic[Entry]):
         # Parts and what goes past them take turns.
         if in_parts and not (queued and self._part_went):
             frame.part = outgoing.take_part()
+            queued = outgoing.queued  # the end of it, when that is all that was left
         self._part_went = bool(frame.part)
         # A large envelope takes long to travel; the other side's window does not wait for it.
         if not self._part_went and queued and not (endings and outgoing.next_bytes > FRAME_BYTES_MAX):

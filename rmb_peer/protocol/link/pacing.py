@@ -48,7 +48,7 @@ class Pacing:
             return 0.0
         if self._since_s is None:
             self._since_s = now_s
-        left_s = self._since_s + HELD_S - now_s
+        left_s = HELD_S - (now_s - self._since_s)  # never more than it, as the sum of both and the time might be
         return left_s if left_s > EARLY_S else 0.0
 
     def said(self) -> None:

@@ -17,7 +17,12 @@ from tests.benchmarks.parts.requests import WARM_S, bytes_text, request_case, ru
 from tests.benchmarks.rounds import Case, Figures
 from tests.benchmarks.settings import LONE, Settings
 
-HOPS: dict[Kind, str] = {"bare": "to a program that waits for it", "loop": "to one with an event loop"}
+HOPS: dict[Kind, str] = {
+    "bare": "to a program that waits for it",
+    "loop": "to one with an event loop",
+    "work": "to one that also reads and writes a message",
+    "warm": "that reading and writing alone, again and again",
+}
 
 
 async def start(stack: AsyncExitStack, folder: Path, settings: Settings) -> Sequence[Case]:
