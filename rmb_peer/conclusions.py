@@ -12,9 +12,9 @@ from collections.abc import Iterable
 from rmb_peer.local.queues import DeadLetter, Delivery, LocalQueues
 from rmb_peer.logs import event, get_logger
 
-SETTLE_AFTER_S = 0.01
+SETTLE_AFTER_S = 0.05
 """How long a forgotten entry may wait for others, so that the store is asked once for many. What a crash meanwhile
-sends again is recognised as a repeat. A guess: more than a lone request and its answer take."""
+sends again is recognised as a repeat. A guess: several times what a lone request and its answer take."""
 
 _LOG = get_logger("gateway")
 
