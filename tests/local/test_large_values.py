@@ -125,6 +125,31 @@ async def test_an_item_that_only_the_move_reached_is_taken_by_the_next_run(tmp_p
         assert await large_keys(program) == []
 
 
+async def test_one_that_no_move_fetched_is_large_all_the_same(tmp_path: Path) -> None:
+    """Alone in its list, it is taken by its name, behind small ones too; an expiry of that list is not its own."""
+    async with setup(tmp_path) as (queues, program, _):
+        await program.lpush(keys.TAKING_REQUESTS, b"older")
+        await program.lpush(keys.LOCAL_REQUESTS, LARGE)
+        await program.lpush(keys.LOCAL_REPLIES, LARGE)
+        await program.expire(keys.LOCAL_REPLIES, 1000)
+        assert [item.raw for item in await queues.take(10)] == [b"older", LARGE, LARGE]
+        assert [list(fields) for fields in await of_outbox(program)] == [[b"q"], [b"R"], [b"Q"]]
+        assert [await program.ttl(key) for key in await large_keys(program)] == [-1, -1]
+
+
+async def test_large_ones_behind_each_other_keep_their_order(tmp_path: Path) -> None:
+    """Whichever way each of them is taken."""
+    async with setup(tmp_path) as (queues, program, _):
+        items = [LARGE + b"%d" % number for number in range(4)]
+        await program.lpush(keys.LOCAL_REQUESTS, *items)
+        taken: list[Taken] = []
+        while len(taken) < len(items):
+            taken += await queues.take(10)
+        assert [item.raw for item in taken] == items
+        await queues.settle([item.entry for item in taken])
+        assert await of_outbox(program) == await large_keys(program) == []
+
+
 async def test_a_missing_answer_costs_no_large_item(tmp_path: Path) -> None:
     """Whoever died after the take, and before it had fetched the item, finds it; once."""
     async with setup(tmp_path) as (queues, program, _):
@@ -421,7 +446,7 @@ async def test_a_store_without_memory_usage_takes_large_items_as_small_ones(tmp_
 
 
 async def test_everything_survives_the_store(tmp_path: Path) -> None:
-    """A store that is killed and reads its append-only file again has large items and values as they were."""
+    """A store that ends and reads its append-only file again has large items and values as they were."""
     server = await EmbeddedValkey.start(tmp_path)
     async with asyncio.timeout(120):
         queues = await queues_of(server.url)
