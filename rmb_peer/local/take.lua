@@ -12,24 +12,24 @@ local count_max, bytes_max = tonumber(ARGV[3]), tonumber(ARGV[4])
 local taken, bytes = { 0 }, 0
 local sources = { { "q", { KEYS[1], KEYS[2] } }, { "r", { KEYS[3], KEYS[4] } } }
 
-local looked = {}
+local left = {} -- how many a list still holds; asked once, so that no list is popped in vain
 
--- The bytes of the one large item of a list, if that is what it holds. Looks once: most lists hold small ones.
-local function large_in(list)
-  if looked[list] then return end
-  looked[list] = true
-  if redis.call("LLEN", list) ~= 1 then return end
-  local size = redis.pcall("MEMORY", "USAGE", list)
-  if type(size) == "number" and size >= large_bytes then return size end
-end
-
--- The oldest item; or its size, and its list.
+-- The oldest item; or the size of a large one, and the list that holds nothing else.
 local function pop(lists)
   while lists[1] do
-    local size = large_in(lists[1])
-    if size then return size, lists[1] end
-    local item = redis.call("RPOP", lists[1])
-    if item then return item end
+    local list = lists[1]
+    if not left[list] then
+      left[list] = redis.call("LLEN", list)
+      local size = left[list] == 1 and redis.pcall("MEMORY", "USAGE", list)
+      if type(size) == "number" and size >= large_bytes then
+        left[list] = 0
+        return size, list
+      end
+    end
+    if left[list] > 0 then
+      left[list] = left[list] - 1
+      return redis.call("RPOP", list)
+    end
     table.remove(lists, 1)
   end
 end
