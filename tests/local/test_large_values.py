@@ -81,7 +81,7 @@ async def test_a_large_item_is_not_in_the_stream(tmp_path: Path, name: str, kind
         (small,) = await queues.take(10)
         assert small.raw == b"small"
         await queues.settle([item.entry, small.entry])
-        assert await of_outbox(program) == await large_keys(program) == []
+        assert (await of_outbox(program), await large_keys(program)) == ([], [])
 
 
 async def test_the_size_decides(tmp_path: Path) -> None:
@@ -110,7 +110,7 @@ async def test_what_an_earlier_run_left_is_found_whole(tmp_path: Path) -> None:
         )
         assert all(item.found_since_s is not None for item in found)
         await again.settle(entries)
-        assert await of_outbox(program) == await large_keys(program) == []
+        assert (await of_outbox(program), await large_keys(program)) == ([], [])
         await again.close()
 
 
@@ -147,7 +147,7 @@ async def test_large_ones_behind_each_other_keep_their_order(tmp_path: Path) -> 
             taken += await queues.take(10)
         assert [item.raw for item in taken] == items
         await queues.settle([item.entry for item in taken])
-        assert await of_outbox(program) == await large_keys(program) == []
+        assert (await of_outbox(program), await large_keys(program)) == ([], [])
 
 
 async def test_a_missing_answer_costs_no_large_item(tmp_path: Path) -> None:
@@ -214,7 +214,7 @@ async def test_burying_a_large_item_forgets_its_key(tmp_path: Path) -> None:
         await program.lpush(keys.TAKING_REQUESTS, LARGE)
         (item,) = await queues.take(10)
         await queues.conclude((), [DeadLetter("request", item.raw, "why")], [item.entry])
-        assert await of_outbox(program) == await large_keys(program) == []
+        assert (await of_outbox(program), await large_keys(program)) == ([], [])
         ((_, letter),) = await program.xrange(keys.DEAD)
         assert letter[b"raw"] == LARGE
 
@@ -375,7 +375,8 @@ async def test_a_killed_gateway_leaves_nothing_for_ever(tmp_path: Path) -> None:
 async def test_a_parcel_that_the_store_threw_away_is_sent_again(tmp_path: Path) -> None:
     """Stores may evict what has an expiry: whenever that happens, the value arrives whole, once."""
     async with setup(tmp_path) as (queues, program, _):
-        values, lost = queues._large_values, []
+        values = queues._large_values
+        lost: list[int] = []
         call, put = values._store.call, values.put
 
         async def piece_lost(command: Any, large: bool = False) -> Any:
@@ -402,7 +403,8 @@ async def test_a_delivery_whose_answer_got_lost_is_not_made_twice(
 ) -> None:
     """The repeat brings a second parcel, finds the mark, and drops it."""
     async with setup(tmp_path) as (queues, program, _):
-        run, lost = queues._store.run, []
+        run = queues._store.run
+        lost: list[Any] = []
 
         async def answer_lost(*arguments: Any, **options: Any) -> Any:
             answer = await run(*arguments, **options)
