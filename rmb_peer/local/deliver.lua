@@ -3,8 +3,9 @@
 -- KEYS: deadlines, dead letters, outbox; other names come with the messages, so this store is one server, not a cluster
 -- ARGV: entries a list may hold, dead letters kept, prefixes of backlog, open and told keys, what stands for a caller that
 --   has gone, seconds that an unread error is kept, number of dead letters (each: kind, reason, raw, uid, list), number of
---   outbox entries (each: id), then for each delivery:
---   list, value, seconds to keep marks, mark or "", second mark or "", "1" to bury what cannot be pushed,
+--   outbox entries (each: id), number of keys of large ones among these (each: name), then for each delivery:
+--   list, value, seconds to keep marks, mark or "", second mark or "", "1" to bury what cannot be pushed, "0", or "p" if
+--   the value is the name of a list that holds the value alone: it is moved, or deleted,
 --   ending: "" none, "a" an answer, "e" an error of ours; its uid, twin ("" for the only one), seconds to accept more
 -- Returns: for each delivery 0 delivered, 1 repeated, 2 full, 3 late, 4 caller gone, or the error text of the store
 local DEADLINES, DEAD, OUTBOX = KEYS[1], KEYS[2], KEYS[3]
@@ -62,6 +63,17 @@ end
 
 local function mark_new(mark, ttl) return mark == "" or redis.call("SET", mark, "", "NX", "EX", ttl) end
 
+-- As LPUSH, of the one entry of another list, which is then gone. LMOVE reads the entry, RENAME does not.
+local function push_parcel(list, parcel)
+  if redis.call("EXISTS", list) == 0 then
+    redis.call("RENAME", parcel, list)
+    redis.call("PERSIST", list)
+    return 1
+  end
+  local moved = redis.pcall("LMOVE", parcel, list, "LEFT", "LEFT")
+  return type(moved) == "table" and moved or redis.call("LLEN", list)
+end
+
 -- One command for each mark and one for the push, instead of asking first: what must not be is taken back, which is rare
 -- and which nobody sees, because nothing else runs meanwhile.
 local function deliver(list, value, ttl, mark, second, or_bury, how, uid, twin, kept)
@@ -78,7 +90,7 @@ local function deliver(list, value, ttl, mark, second, or_bury, how, uid, twin, 
     if twin ~= "" and redis.call("EXISTS", OPEN .. uid) == 0 then finish(uid, kept) end
   end
   local problem
-  local length = redis.pcall("LPUSH", list, value)
+  local length = or_bury == "p" and push_parcel(list, value) or redis.pcall("LPUSH", list, value)
   if type(length) == "table" then
     problem = redis.pcall("GET", list) == GONE and 4 or length.err
   elseif length > entries_max then
@@ -87,7 +99,7 @@ local function deliver(list, value, ttl, mark, second, or_bury, how, uid, twin, 
     problem = 3
   end
   if problem then
-    if type(length) == "number" then redis.call("LPOP", list) end
+    if type(length) == "number" then redis.call("LTRIM", list, 1, -1) end -- does not read it, as LPOP would
     if mark ~= "" then redis.call("DEL", mark, second) end
     if or_bury == "1" and problem ~= 4 then
       local why = problem == 2 and "full" or problem
@@ -109,11 +121,25 @@ at = letters_at + 5 * letters
 local entries = tonumber(ARGV[at])
 local entries_at = at + 1
 at = entries_at + entries
+local large = tonumber(ARGV[at])
+local large_at = at + 1
+at = large_at + large
+
+for i = at, #ARGV, 10 do
+  if ARGV[i + 5] == "p" and redis.call("EXISTS", ARGV[i + 1]) == 0 then
+    return redis.error_reply("NOPARCEL the value is gone") -- before anything is changed
+  end
+end
 
 local outcomes = {}
-for i = at, #ARGV, 10 do outcomes[#outcomes + 1] = deliver(unpack(ARGV, i, i + 9)) end
+for i = at, #ARGV, 10 do
+  local outcome = deliver(unpack(ARGV, i, i + 9))
+  outcomes[#outcomes + 1] = outcome
+  if outcome ~= 0 and ARGV[i + 5] == "p" then redis.call("UNLINK", ARGV[i + 1]) end
+end
 for i = letters_at, letters_at + 5 * letters - 1, 5 do bury(unpack(ARGV, i, i + 4)) end
 for i = entries_at, entries_at + entries - 1, 1000 do -- unpack has a limit of some thousands
   redis.call("XDEL", OUTBOX, unpack(ARGV, i, math.min(i + 999, entries_at + entries - 1)))
 end
+for i = large_at, large_at + large - 1 do redis.call("UNLINK", ARGV[i]) end
 return outcomes

@@ -22,6 +22,19 @@ LIST_ENTRIES_MAX = 10_000
 OUTBOX = "rmb:outbox"
 """Stream. What was taken and has not yet safely left."""
 
+OUTBOX_LARGE_PREFIX = "rmb:outbox:large:"
+"""List per large item in the outbox, by the id of its entry: holds the item alone. The entry has the kind in capitals,
+and roughly the size in the place of the content. Both are made, and forgotten, at one instant."""
+
+PARCEL_PREFIX = "rmb:parcel:"
+"""List per large value on its way to a list of a program: holds the value alone, `large_values.PARCEL_S` long."""
+
+PARCEL_TEXT_PREFIX = "rmb:parcel:text:"
+"""String per large value that is being written piece by piece; lives no longer."""
+
+PARCEL_NAME_PREFIX = "rmb:parcel:name:"
+"""List that exists within one script: SORT reads from it which string to copy."""
+
 TAKING_REQUESTS = "rmb:taking:local"
 """List. Target of the blocking move that waits for requests; emptied into the outbox."""
 

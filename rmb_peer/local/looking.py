@@ -177,6 +177,8 @@ class Store:
         key = cast(bytes, self._redis.get(keys.UID_KEY) or b"")
         for entry, fields in self._oldest_first(keys.OUTBOX):
             kind, raw = next(iter(fields.items()), (b"", b""))
+            if kind in (b"Q", b"R"):  # the item has a key of its own
+                kind, raw = kind.lower(), self._large_item(entry)
             try:
                 reference = json_fields.optional_text(json_fields.object_of(raw), "ref")
             except BadRequest:
@@ -184,6 +186,12 @@ class Store:
             uid = request_uid(key, entry) if kind == b"q" else reference or ""
             name = {b"q": "request", b"r": "response"}.get(kind, "damaged")
             yield OutboxEntry(entry, _at_s(entry), name, uid, reference, len(raw))
+
+    def _large_item(self, entry: str) -> bytes:
+        try:
+            return cast(bytes, self._redis.lindex(keys.OUTBOX_LARGE_PREFIX + entry, 0) or b"")
+        except ResponseError:  # something else has the name
+            return b""
 
     def pending(self, uid: str) -> Pending:
         """Who waits for answers to a request."""

@@ -1,5 +1,5 @@
 """`LocalQueues` on Redis or Valkey: scripts and pipelines on a connection of our own (`rmb_peer.store`), never a round
-trip per message per step.
+trip per message per step. Large items and values have a way of their own (`large_values`).
 
 Taking is a move, not a pop: an item is in a list or in the outbox stream at every instant. While both lists are empty
 two blocking moves wait, one for each, into lists of their own that the take behind them empties first. Every take that
@@ -19,7 +19,8 @@ from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
-from rmb_peer.local import backlog, keys
+from rmb_peer.local import backlog, keys, large_values
+from rmb_peer.local.large_values import LargeValues
 from rmb_peer.local.messages import DESTINATIONS_MAX
 from rmb_peer.local.queues import (
     Damaged,
@@ -74,6 +75,7 @@ _PASSING_ERRORS = (
     "LOADING",
     "MASTERDOWN",
     "MISCONF",
+    large_values.GONE,
     "NOREPLICAS",
     "UNBLOCKED",
     "WRONGTYPE",
@@ -117,6 +119,8 @@ _DELIVER_SETTINGS: list[str | int] = [
     keys.UNREAD_ERROR_S,
 ]
 _KINDS: dict[bytes, MessageKind] = {b"q": "request", b"r": "response"}
+_LARGE_KINDS: dict[bytes, MessageKind] = {b"Q": "request", b"R": "response"}
+_ALL_KINDS = _KINDS | _LARGE_KINDS
 _OUTCOMES = {
     0: Outcome.DELIVERED,
     1: Outcome.REPEATED,
@@ -150,7 +154,8 @@ class RedisQueues:
             wait_s=WAIT_S,
             answer_s_max=ANSWER_S_MAX,
         )
-        self._take = _script("take.lua", _TAKE_KEYS)
+        self._large_values = LargeValues(address, answer_s_max=ANSWER_S_MAX, random_bytes=random_bytes)
+        self._take = _script("take.lua", _TAKE_KEYS, (large_values.LARGE_BYTES, keys.OUTBOX_LARGE_PREFIX))
         self._deliver = _script("deliver.lua", _DELIVER_KEYS, _DELIVER_SETTINGS)
         self._remember = _script("remember.lua", _REMEMBER_KEYS, (keys.BACKLOG_PREFIX, keys.OPEN_PREFIX))
         self._last_entry = b"0-0"
@@ -158,7 +163,8 @@ class RedisQueues:
         self._outbox_may_hold_more = True  # entries after _last_entry that no take has returned
         self._lists_may_hold_more = True  # items that no waiting move would be woken by
         self._moved: list[Moved] = []  # answers whose turn has not come
-        self._left: list[Taken] = []  # more than the caller asked for
+        self._left: list[Taken] = []  # what was not returned yet; large ones have no content until they are
+        self._large: set[str] = set()  # entries that have a key of their own, until they are settled
         self._away = False
         self._trouble: str | None = None
         self._journal_bytes = 0
@@ -279,16 +285,23 @@ class RedisQueues:
             large = large or len(letter.raw) >= LARGE_BYTES
         arguments.append(len(entries))
         arguments += entries
+        large_entries = self._large.intersection(entries) if self._large else ()
+        arguments.append(len(large_entries))
+        arguments += (keys.OUTBOX_LARGE_PREFIX + entry for entry in large_entries)
         failed = b"1" if bury_failed else b"0"
+        parcels = []
         for delivery in deliveries:
             marks, ending = delivery.marks, delivery.ending
+            is_parcel = len(delivery.value) >= large_values.LARGE_BYTES and not bury_failed
+            if is_parcel:
+                parcels.append(len(arguments) + 1)
             arguments += (
                 delivery.list_name,
                 delivery.value,
                 delivery.ttl_s,
                 keys.SEEN_PREFIX + marks[0] if marks else b"",
                 keys.SEEN_PREFIX + marks[1] if len(marks) > 1 else b"",
-                failed,
+                b"p" if is_parcel else failed,
             )
             if ending is None:
                 arguments += (b"", b"", b"", b"0")
@@ -296,7 +309,11 @@ class RedisQueues:
                 twin = b"" if ending.alone else ending.twin
                 arguments += (b"e" if ending.ours else b"a", ending.uid, twin, ending.kept_s)
             large = large or len(delivery.value) >= LARGE_BYTES
-        answers = await self._run(self._deliver, tuple(arguments), large)
+        if parcels:
+            answers = await self._until_done(partial(self._write_parcels, arguments, parcels))
+        else:
+            answers = await self._run(self._deliver, tuple(arguments), large)
+        self._large.difference_update(large_entries)
         outcomes = []
         for delivery, answer in zip(deliveries, answers, strict=True):
             outcome = _OUTCOMES.get(answer, Outcome.FAILED) if isinstance(answer, int) else Outcome.FAILED
@@ -304,6 +321,13 @@ class RedisQueues:
                 event(_LOG, logging.ERROR, "the store refused a push", list=delivery.list_name, reason=str(answer))
             outcomes.append(outcome)
         return outcomes
+
+    async def _write_parcels(self, arguments: Sequence[bytes | str | int | float], parcels: Sequence[int]) -> Any:
+        """One attempt. A later one uses new names: whether this one's parcels were moved, nobody knows."""
+        named = list(arguments)
+        for at in parcels:
+            named[at] = await self._large_values.put(cast(bytes, arguments[at]))
+        return await self._store.run(self._deliver, tuple(named), large=True)
 
     async def uid_key(self) -> bytes:
         """See `LocalQueues.uid_key`."""
@@ -362,6 +386,7 @@ class RedisQueues:
     async def close(self) -> None:
         """See `LocalQueues.close`. What a waiting move fetches meanwhile is in its own list, or in the outbox."""
         await self._moves.close()
+        await self._large_values.close()
         await self._store.close()
         await self._redis.aclose()
 
@@ -373,13 +398,11 @@ class RedisQueues:
             if not self._left:
                 self._left = self._next_of_the_moved()
             if self._left:
-                items, self._left = self._left[:count_max], self._left[count_max:]
-                return items
-            if self._outbox_may_hold_more:
-                items = await self._unseen_entries(count_max)
-                if items:
+                if items := await self._some_of_the_left(count_max):
                     return items
-                self._outbox_may_hold_more = False
+            elif self._outbox_may_hold_more:
+                self._left = await self._unseen_entries(count_max)
+                self._outbox_may_hold_more = bool(self._left)
             elif self._lists_may_hold_more:
                 # If the answer gets lost, the items are in the outbox all the same: look there first next time.
                 self._outbox_may_hold_more = True
@@ -393,6 +416,31 @@ class RedisQueues:
                     self._moves.arm(self._take.packed(limits), count_max)
                 await self._moves.wait()
                 self._collect()
+
+    async def _some_of_the_left(self, count_max: int) -> list[Taken]:
+        """The next ones, large ones with their content. What is fetched when this fails need not be fetched again."""
+        count, size_bytes = min(count_max, len(self._left)), 0
+        if self._large:
+            at = 0
+            while at < count and size_bytes < TAKE_BYTES_MAX:
+                item = self._left[at]
+                if not item.raw and item.entry in self._large:
+                    raw = await self._large_values.fetch(keys.OUTBOX_LARGE_PREFIX + item.entry)
+                    if raw is None:
+                        await self._bury_damaged(item.entry, b"", "has lost its content")
+                        del self._left[at]
+                        count -= 1
+                        continue
+                    self._left[at] = item = item._replace(raw=raw)
+                size_bytes += len(item.raw)
+                at += 1
+            count = at
+        items, self._left = self._left[:count], self._left[count:]
+        return items
+
+    async def _bury_damaged(self, entry: str, raw: bytes, what: str) -> None:
+        letter = DeadLetter("record", raw, f"the outbox entry {entry} {what}")
+        await self.conclude((), (letter,), (entry,))
 
     def _collect(self) -> None:
         """Keep what moves have brought; after a failure outbox and lists may hold what nobody was told."""
@@ -435,13 +483,20 @@ class RedisQueues:
 
     def _taken(self, number: int, answer: list[Any], count_max: int) -> list[Taken]:
         self._takes, self._last_entry = number, answer[-3]
-        items = [
-            Taken(entry.decode(), _KINDS[kind], raw)
-            for entry, kind, raw in zip(answer[::3], answer[1::3], answer[2::3], strict=True)
-        ]
-        if len(items) >= count_max or sum(len(item.raw) for item in items) >= TAKE_BYTES_MAX:
+        rows = list(zip(answer[::3], answer[1::3], answer[2::3], strict=True))
+        items = [self._item(entry.decode(), kind, raw) for entry, kind, raw in rows]
+        size_bytes = sum(int(raw) if kind in _LARGE_KINDS else len(raw) for _, kind, raw in rows)
+        if len(items) >= count_max or size_bytes >= TAKE_BYTES_MAX:
             self._lists_may_hold_more = True
         return items
+
+    def _item(
+        self, entry: str, kind: bytes, raw: bytes, found_since_s: int | None = None, remembered: bool = False
+    ) -> Taken:
+        if kind in _KINDS:
+            return Taken(entry, _KINDS[kind], raw, found_since_s, remembered)
+        self._large.add(entry)
+        return Taken(entry, _LARGE_KINDS[kind], b"", found_since_s, remembered)
 
     async def _unseen_entries(self, count_max: int) -> list[Taken]:
         # The number is read first: takes up to it are in what is read then.
@@ -457,16 +512,15 @@ class RedisQueues:
         for entry, values in rows:
             fields = _pairs(values)
             kind, raw = next(iter(fields.items()), (b"", b""))
-            if kind in _KINDS:
+            if kind in _ALL_KINDS:
                 found_since_s = int(entry.split(b"-")[0]) // 1000
                 before = _entry_order(entry) <= last_remembered
-                items.append(Taken(entry.decode(), _KINDS[kind], raw, found_since_s, before))
+                items.append(self._item(entry.decode(), kind, raw, found_since_s, before))
             else:
                 damaged.append((entry, fields))
         for entry, fields in damaged:
             event(_LOG, logging.ERROR, "damaged outbox entry", entry=entry.decode(), fields=sorted(fields))
-            letter = DeadLetter("record", repr(fields).encode(), f"the outbox entry {entry.decode()} is damaged")
-            await self.conclude((), (letter,), (entry.decode(),))
+            await self._bury_damaged(entry.decode(), repr(fields).encode(), "is damaged")
         if rows:
             self._last_entry = rows[-1][0]
         else:

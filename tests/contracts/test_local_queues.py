@@ -155,6 +155,19 @@ async def test_our_record_is_kept(setup: Setup) -> None:
         assert await queues.own_record() == record
 
 
+async def test_large_ones_are_as_small_ones(setup: Setup) -> None:
+    """Items and values of megabytes pass whole, in order, and a repeat is recognised."""
+    queues, programs = setup
+    large = os.urandom(3 * 1024 * 1024)
+    await programs.lpush(keys.LOCAL_REQUESTS, large)
+    (item,) = await queues.take(10)
+    assert item.raw == large
+    await queues.settle([item.entry])
+    deliveries = [Delivery("list", large, (mark,), 60) for mark in "aab"] + [Delivery("list", b"1", (), 0)]
+    assert await queues.deliver(deliveries) == [DELIVERED, REPEATED, DELIVERED, DELIVERED]
+    assert await programs.content("list") == [b"1", large, large]
+
+
 async def test_rpush_producers_are_served(setup: Setup) -> None:
     """An RPUSHed item comes next, as with the Rust gateway, and is not forgotten (C 13)."""
     queues, programs = setup
