@@ -39,13 +39,20 @@ def main() -> int:
         "--gap", type=float, default=0.8, metavar="SECONDS", help="mean time between two faults (default: %(default)s)"
     )
     parser.add_argument("--seed", type=int, help="of the choices of part, fault and instant (default: a new one)")
+    parser.add_argument(
+        "--workers",
+        type=int,
+        default=0,
+        metavar="N",
+        help="processes for signatures that each gateway has (default: %(default)s)",
+    )
     parser.add_argument("--data", type=Path, metavar="FOLDER", help="keep what the parts wrote here")
     parser.add_argument("--json", action="store_true", help="the figures as JSON")
     arguments = parser.parse_args()
-    if arguments.requests < 2 or arguments.faults < 0 or arguments.gap <= 0:
-        parser.error("give at least 2 requests, no negative number of faults, and a gap above 0")
+    if arguments.requests < 2 or arguments.faults < 0 or arguments.gap <= 0 or arguments.workers < 0:
+        parser.error("give at least 2 requests, no negative number of faults or workers, and a gap above 0")
     seed = secrets.randbits(32) if arguments.seed is None else arguments.seed
-    plan = Plan(arguments.requests, arguments.faults, arguments.gap, seed)
+    plan = Plan(arguments.requests, arguments.faults, arguments.gap, seed, arguments.workers)
     begin_s = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="rmb-faults-") as folder:
         report = asyncio.run(run(plan, arguments.data or Path(folder), _progress(plan)))

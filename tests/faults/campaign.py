@@ -48,12 +48,14 @@ class Plan:
         faults: how many.
         fault_gap_s: mean time between two.
         seed: of the driver's choices.
+        workers: processes for signatures that each gateway has.
     """
 
     requests: int
     faults: int
     fault_gap_s: float
     seed: int
+    workers: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +142,8 @@ class Campaign:
             for number, here in enumerate(mine, 1):
                 here.target = ports[f"relay {number}"]
             relays = [word for here in mine for word in ("--relay", f"ws://localhost:{here.port}")]
-            flags = ("--redis", _url(ports[name]), "--registry", twins.as_uri(), "--no-update", "--log-format", "json")
+            flags = ["--redis", _url(ports[name]), "--registry", twins.as_uri(), "--no-update", "--log-format", "json"]
+            flags += ["--workers", str(self.plan.workers)]
             self._parts.append(Part(f"gateway {name}", python("rmb_peer", *flags, *relays), {"RMB_MNEMONIC": secret}))
             self._parts.append(Part(f"service {name}", python("tests.faults.worker", _url(ports[name]))))
             self.sides.append(ProgramsSide(name, ports[name]))
