@@ -37,7 +37,8 @@ _COMMON = r"""
 local NEVER, LONGER = 99999999999, <longer>
 local twins, boxes, sums_count, sums_bytes = {}, {}, 0, 0
 
-local function text(number) return string.format('%.0f', number) end
+-- Half as dear as '%.0f'; the parts of an id may need all of 64 bits, which only that can write.
+local function text(number) return string.format('%d', number) end
 
 local function change(box, count, bytes)
   local before, twin = box.count, box.twin
@@ -112,16 +113,16 @@ end
 local function save(sums)
   if twins[sums] then sums_count, sums_bytes = 0, 0 end
   for stored, twin in pairs(twins) do
-    local all = string.format('%.0f %.0f %.0f', twin.count, twin.bytes, twin.mailboxes)
+    local all = string.format('%d %d %d', twin.count, twin.bytes, twin.mailboxes)
     local set, changed = {'HSET', stored, 't', all}, false
     for _, box in ipairs(twin.boxes) do
       if box.changed then
         changed = true
         if box.count > 0 then
-          local value = string.format('%.0f %.0f %.0f %.0f', box.count, box.bytes, box.earliest, box.lives)
+          local value = string.format('%d %d %d %d', box.count, box.bytes, box.earliest, box.lives)
           local walk = box.walk
           if walk then
-            value = value .. string.format(' %.0f-%.0f %.0f %.0f', walk.ms, walk.counter, walk.count, walk.bytes)
+            value = value .. string.format(' %.0f-%.0f %d %d', walk.ms, walk.counter, walk.count, walk.bytes)
           end
           set[#set + 1], set[#set + 2] = box.name, value
         elseif box.known and twin.mailboxes > 0 then
@@ -329,7 +330,7 @@ if ARGV[2] ~= '' then
   box.walk, box.earliest = walk, tonumber(ARGV[2])
 end
 if walk and box.count > 0 then
-  local last = text(walk.ms) .. '-' .. text(walk.counter)
+  local last = string.format('%.0f-%.0f', walk.ms, walk.counter)
   while #page < tonumber(ARGV[3]) and size < tonumber(ARGV[4]) do
     local found = redis.call('XRANGE', KEYS[2], '(' .. last, '+', 'COUNT', 1)
     if #found == 0 then complete = 1 break end

@@ -24,7 +24,7 @@ local function tell(key, field, owner, process)
     same[owner] = there and '-' .. registration .. '-' .. foreign or ''
     return same[owner]
   end
-  foreign = string.format('%.0f', tonumber(foreign) + 1)
+  foreign = string.format('%d', tonumber(foreign) + 1)
   redis.pcall('HSET', key, field, there .. ':' .. registration .. ':' .. foreign)
   told[there .. ' ' .. owner] = {'relay.process.' .. there, 'more ' .. registration .. ' ' .. foreign .. ' ' .. owner}
   return ''

@@ -52,10 +52,13 @@ from relay.mailboxes import (
     Then,
 )
 from relay.retention import Retention
+from relay.script_calls import script_calls
 from relay.store import STORE_ERRORS, Store, by_group, is_cluster, persist, says_no
 from relay.tasks import end
 from rmb_peer.logs import event, get_logger
 from rmb_peer.protocol.address import Address
+from rmb_peer.store.script import KeyedScript
+from rmb_peer.store.wire import LARGE_BYTES
 
 RETRY_S_FIRST = 0.05
 RETRY_S_MAX = 1.0
@@ -95,6 +98,8 @@ _MARKER_S = 300
 _TOLD_ENTRIES = 100
 """Dropped entries fetched at once."""
 
+_APPEND, _READ, _REMOVE = KeyedScript(APPEND), KeyedScript(READ), KeyedScript(REMOVE)
+
 _LOG = get_logger("mailboxes")
 
 
@@ -131,7 +136,8 @@ class RedisMailboxes:
         """Set up; nothing is sent before `run`.
 
         Args:
-            client: it must not repeat commands by itself: appends are repeated here, with care.
+            client: it must not repeat commands by itself: appends are repeated here, with care. It tells where a
+                single server is, which is asked by connections of our own, see `script_calls`; not owned.
             process: a name that no other process on this store uses, now or before.
             retention: how much is kept.
             on_poison: told how many entries were deleted because of their shape.
@@ -152,16 +158,16 @@ class RedisMailboxes:
         self._on_full = on_full
         self._now_s = now_s
         self._append_s_max = append_s_max
-        self._append_script = self._client.register_script(APPEND)
-        self._read_script = self._client.register_script(READ)
-        self._remove_script = self._client.register_script(REMOVE)
+        self._calls = script_calls(client)
+        self._reads = script_calls(client)
+        """Pages come by another connection, so that what is stored meanwhile is not answered behind their bytes."""
         self._dropped = asyncio.Event()
         self._dropped_in: set[int | None] = set()
         """Where something was dropped: twins on a cluster, else `None`."""
         self._batch_number = 0
-        self._reads = asyncio.Semaphore(READS_MAX)
+        self._reading = asyncio.Semaphore(READS_MAX)
         self._closing = asyncio.Event()
-        self._calls: set[asyncio.Task[Page | MailboxFailed]] = set()
+        self._pages: set[asyncio.Task[Page | MailboxFailed]] = set()
         self._appends: Batcher[_Append, Receipt] = Batcher(
             self._append_batch,
             lambda item: len(item.data),
@@ -183,11 +189,15 @@ class RedisMailboxes:
 
     async def run(self) -> None:
         """Carry out appends and deletes until `close`."""
-        async with asyncio.TaskGroup() as tasks:
-            work = (self._appends.run(), self._deletes.run(), self._tell_dropped())
-            workers: list[asyncio.Task[None]] = [tasks.create_task(each) for each in work]
-            await self._closing.wait()
-            await end([*workers, *self._calls])
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                work = (self._appends.run(), self._deletes.run(), self._tell_dropped())
+                workers: list[asyncio.Task[None]] = [tasks.create_task(each) for each in work]
+                await self._closing.wait()
+                await end([*workers, *self._pages])
+        finally:
+            await self._calls.close()
+            await self._reads.close()
 
     def append(
         self, owner: Address, data: bytes, lifetime_s: int, *, connected: bool = False
@@ -215,8 +225,8 @@ class RedisMailboxes:
     async def read(self, owner: Address, after: EntryId) -> Page:
         """See `Mailboxes.read`. A cancelled caller leaves the call alone: breaking it off would cost a connection."""
         call = asyncio.create_task(self._read(owner, after))
-        self._calls.add(call)
-        call.add_done_callback(self._calls.discard)
+        self._pages.add(call)
+        call.add_done_callback(self._pages.discard)
         page = await asyncio.shield(call)
         if isinstance(page, MailboxFailed):
             raise page
@@ -225,8 +235,8 @@ class RedisMailboxes:
     async def _read(self, owner: Address, after: EntryId) -> Page | MailboxFailed:
         arguments: list[str | int] = [_id_text(after), PAGE_ENTRIES_MAX, PAGE_BYTES_MAX]
         try:
-            async with self._reads:
-                complete, raw = await self._read_script(keys=[self._key(owner)], args=arguments)
+            async with self._reading:
+                complete, raw = await self._reads.run(_READ, [self._key(owner)], arguments)
         except STORE_ERRORS as error:
             return _failed(error)
         entries, poison = [], []
@@ -293,7 +303,9 @@ class RedisMailboxes:
 
     async def _append_batch(self, batch: Sequence[_Append]) -> list[Receipt | Exception]:
         self._batch_number += 1
-        return await by_group(batch, self._group_of, self._append_group)
+        if self._cluster:
+            return await by_group(batch, self._group_of, self._append_group)
+        return await self._append_group(batch)
 
     async def _append_group(self, batch: Sequence[_Append]) -> list[Receipt | Exception]:
         twin = self._group_of(batch[0])
@@ -330,9 +342,10 @@ class RedisMailboxes:
             runs[length_at] += 1
             runs.append(item.data)
         arguments += runs
+        large = any(len(item.data) >= LARGE_BYTES for item in batch)
         give_up_at = asyncio.get_running_loop().time() + self._append_s_max
         try:
-            answer = await self._persist(lambda: self._append_script(keys=keys, args=arguments), give_up_at)
+            answer = await self._persist(lambda: self._calls.run(_APPEND, keys, arguments, large=large), give_up_at)
         except STORE_ERRORS as error:
             return [_failed(error) for _ in batch]
         _, dropped, *results = answer.split(b" ")
@@ -352,7 +365,9 @@ class RedisMailboxes:
         return Receipt((milliseconds, counter), depth, (foreign[0], foreign[1]) if foreign else None)
 
     async def _delete_batch(self, batch: Sequence[_Delete]) -> list[Exception | None]:
-        return await by_group(batch, self._group_of, self._delete_group)
+        if self._cluster:
+            return await by_group(batch, self._group_of, self._delete_group)
+        return await self._delete_group(batch)
 
     async def _delete_group(self, batch: Sequence[_Delete]) -> list[Exception | None]:
         try:
@@ -366,7 +381,7 @@ class RedisMailboxes:
         for item in items:
             keys += (self._key(item.owner), stored_key(item.owner.twin))
             arguments += (mailbox_field(item.owner), len(item.ids), *map(_id_text, item.ids))
-        answers: list[bytes] = await self._remove_script(keys=keys, args=arguments)
+        answers: list[bytes] = await self._calls.run(_REMOVE, keys, arguments)
         return answers
 
     async def _tell_dropped(self) -> None:

@@ -58,14 +58,25 @@ class StoreClient:
         Raises:
             exceptions.RedisError: as `call`.
         """
+        return await self.run_packed(script.packed(arguments, large), script.load)
+
+    async def run_packed(self, packed: Packed, load: Command) -> Any:
+        """Run a script whose call is packed already.
+
+        Args:
+            packed: the command that runs it.
+            load: the command that makes the store know it, where it does not.
+
+        Raises:
+            exceptions.RedisError: as `call`.
+        """
         wire = self._wire
         if wire is None or not wire.ready:
             wire = await self._ready()
-        packed = script.packed(arguments, large)
         try:
             return await wire.send(packed)
         except exceptions.NoScriptError:
-            await self.call(script.load)
+            await self.call(load)
             return await (await self._ready()).send(packed)
 
     async def call_many(self, commands: Sequence[Command]) -> list[Any]:

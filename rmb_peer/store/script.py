@@ -1,4 +1,4 @@
-"""A Lua script as it is called: the words that are the same every time are packed once."""
+"""Lua scripts as they are called: the words that are the same every time are packed once."""
 
 from collections.abc import Sequence
 from hashlib import sha1
@@ -40,3 +40,32 @@ class Script:
         own_count_ends = first.index(b"\r\n") + 2
         count = len(self.words) + len(arguments)
         return [b"*%d\r\n%b%b" % (count, self._beginning, first[own_count_ends:]), *rest]
+
+
+class KeyedScript:
+    """One script that is called with other keys every time.
+
+    Attributes:
+        source: in Lua.
+        load: the command that makes the store know it.
+    """
+
+    def __init__(self, source: str) -> None:
+        """Describe a script.
+
+        Args:
+            source: in Lua.
+        """
+        self.source = source
+        self.load: Command = ("SCRIPT", "LOAD", source)
+        self._digest = sha1(source.encode(), usedforsecurity=False).hexdigest()
+
+    def packed(self, keys: Command, arguments: Command, large: bool = False) -> Packed:
+        """The command that runs it.
+
+        Args:
+            keys: KEYS.
+            arguments: ARGV.
+            large: see `pack`.
+        """
+        return pack(("EVALSHA", self._digest, len(keys), *keys, *arguments), large)
