@@ -27,6 +27,9 @@ PACE_S = 0.01
 
 RETRY_S_MAX = 60.0
 
+STRANDED_S = 10.0
+"""After so long what is missing is taken to wait in the store of the relay that failed, and the relay is started."""
+
 
 class Pair:
     """Two gateways with the same two relays, which fail in turn, since gateways stay with the one they moved to."""
@@ -79,6 +82,7 @@ async def one_failure(
     at_s: list[float] = []
     answers: Counter[str] = Counter()
     failed_at_s = 0.0
+    started = False
 
     async def collect() -> None:
         while len(answers) < requests:
@@ -95,12 +99,17 @@ async def one_failure(
                 await fail(failing, kind)
             await a.push(b.twin, ref=str(number), exp=300)
             await asyncio.sleep(pace_s)
+        finished, _ = await asyncio.wait({collecting}, timeout=STRANDED_S)
+        if not finished and kind != STOPPED:
+            await failing.ended()
+            await failing.start()
+            started = True
         await collecting
     finally:
         collecting.cancel()
         if kind == STOPPED:
             os.kill(failing.pid, signal.SIGCONT)
-        else:
+        elif not started:
             await failing.ended()
             await failing.start()
     await a.push(b.twin, ref="last")
