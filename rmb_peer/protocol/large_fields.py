@@ -8,6 +8,8 @@ is left to the real parser: this module refuses to judge.
 from collections.abc import Collection
 from typing import NamedTuple
 
+from rmb_peer.protocol.leb128 import unsigned
+
 FIELDS_MAX = 64
 """Outermost fields that are walked over. A guess, above what an envelope has; each takes about a microsecond."""
 
@@ -76,7 +78,7 @@ def cut(data: bytes, numbers: Collection[int]) -> Cut | None:
 
 def head_of(number: int, size: int) -> bytes:
     """What stands before the `size` bytes of a field."""
-    return _encoded(number << _TAG_BITS | _LENGTH) + _encoded(size)
+    return unsigned(number << _TAG_BITS | _LENGTH) + unsigned(size)
 
 
 def _varint(data: bytes, at: int) -> tuple[int, int]:
@@ -90,12 +92,3 @@ def _varint(data: bytes, at: int) -> tuple[int, int]:
         if byte < 0x80:
             return value, at + shift + 1
     return 0, len(data) + 1
-
-
-def _encoded(value: int) -> bytes:
-    parts = bytearray()
-    while value > 0x7F:
-        parts.append(value & 0x7F | 0x80)
-        value >>= 7
-    parts.append(value)
-    return bytes(parts)

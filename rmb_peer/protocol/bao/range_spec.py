@@ -11,6 +11,7 @@ from itertools import accumulate, pairwise
 from rmb_peer.protocol.bao.engines.constants import CV_BYTES
 from rmb_peer.protocol.bao.errors import BadRangeSpec
 from rmb_peer.protocol.bao.selection import BOUNDARY_MAX, ChunkRanges
+from rmb_peer.protocol.leb128 import unsigned
 
 NUMBERS_MAX = 2**16
 """Of one message: a guess at what no honest request needs."""
@@ -27,7 +28,7 @@ def spans_of(selection: ChunkRanges) -> list[int]:
 def encode_range_spec(selection: ChunkRanges) -> bytes:
     """The serialised form: the count of numbers, then the numbers."""
     spans = spans_of(selection)
-    return b"".join(map(_varint, (len(spans), *spans)))
+    return b"".join(map(unsigned, (len(spans), *spans)))
 
 
 def decode_range_spec(data: bytes) -> ChunkRanges:
@@ -72,9 +73,9 @@ class Request:
 
     def encoded(self) -> bytes:
         """The request as a message."""
-        parts = [b"\0", self.root, _varint(len(self.specs))]
+        parts = [b"\0", self.root, unsigned(len(self.specs))]
         for count, selection in self.specs:
-            parts += [_varint(count), encode_range_spec(selection)]
+            parts += [unsigned(count), encode_range_spec(selection)]
         return b"".join(parts)
 
     @classmethod
@@ -96,15 +97,6 @@ class Request:
 def encode_sequence(specs: Sequence[tuple[int, ChunkRanges]]) -> bytes:
     """A sequence of (count, selection) alone."""
     return Request(b"", tuple(specs)).encoded()[1:]
-
-
-def _varint(number: int) -> bytes:
-    out = bytearray()
-    while number > 0x7F:
-        out.append(number & 0x7F | 0x80)
-        number >>= 7
-    out.append(number)
-    return bytes(out)
 
 
 class _Reader:

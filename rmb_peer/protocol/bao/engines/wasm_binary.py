@@ -6,22 +6,14 @@ specification 2.0, chapter 5, "Binary Format"). It refuses to know what is compu
 
 from collections.abc import Sequence
 
+from rmb_peer.protocol.leb128 import unsigned
+
 I32 = 0x7F
 I64 = 0x7E
 V128 = 0x7B
 
 PAGE_BYTES = 65536
 """Memory comes in pages of this size."""
-
-
-def unsigned(value: int) -> bytes:
-    """An unsigned integer in LEB128."""
-    out = bytearray()
-    while value > 0x7F:
-        out.append(value & 0x7F | 0x80)
-        value >>= 7
-    out.append(value)
-    return bytes(out)
 
 
 def signed(value: int) -> bytes:
