@@ -340,14 +340,7 @@ class Downstream:
         try:
             payload = await verify_and_open(arrival.envelope, large, twin, self._encryption)
         except (InvalidSignature, CannotDecrypt, SenderHasNoPublicKey) as error:
-            whole = Arrival(
-                parse_envelope(large.whole),
-                arrival.source,
-                arrival.kind,
-                arrival.ttl_s,
-                arrival.marks,
-                len(large.whole),
-            )
+            whole = arrival._replace(envelope=parse_envelope(large.whole), size_bytes=len(large.whole))
             self._retry_with_fresh_record(twin, _Claimed(whole, claimed.done), error)
             return
         self._journal.note(arrival.envelope.uid, "received", source=str(arrival.source), kind=arrival.kind)

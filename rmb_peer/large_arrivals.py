@@ -4,7 +4,7 @@ import asyncio
 
 from rmb_peer.protocol.encryption import EncryptionKey
 from rmb_peer.protocol.envelope import Envelope
-from rmb_peer.protocol.errors import CannotDecrypt, SenderHasNoPublicKey
+from rmb_peer.protocol.errors import SenderHasNoPublicKey
 from rmb_peer.protocol.large_envelope import CIPHER_FIELD, open_large, verify_large
 from rmb_peer.protocol.large_fields import Cut
 from rmb_peer.protocol.twin import Twin
@@ -31,8 +31,4 @@ async def verify_and_open(
         return payload.content
     if sender.public_key is None:
         raise SenderHasNoPublicKey
-    try:
-        cipher = encryption.cipher_for(sender.public_key)
-    except ValueError:
-        raise CannotDecrypt("k256: the twin's published key is not a secp256k1 point") from None
-    return await asyncio.to_thread(open_large, payload.content, cipher)
+    return await asyncio.to_thread(open_large, payload.content, encryption.cipher_to_open(sender.public_key))

@@ -189,12 +189,7 @@ class Sender:
         self._prepare(receiver, draft)
         self._check_size(draft.large.payload_bytes)
         encryption = self._identity.encryption
-        cipher = None
-        if receiver.public_key is not None:
-            try:
-                cipher = encryption.cipher_for(receiver.public_key)
-            except ValueError:
-                raise CannotEncrypt("k256: the twin's published key is not a secp256k1 point") from None
+        cipher = None if receiver.public_key is None else encryption.cipher_to_seal(receiver.public_key)
         plain = bytearray()
         try:
             await in_pieces(draft.large.decoded(plain))

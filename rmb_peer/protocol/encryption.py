@@ -25,6 +25,7 @@ SHARED_KEYS_MAX = 8192
 """Pairs whose AES object is kept. A guess: about 1 kB each, and more partners than a busy gateway has at a time."""
 
 _CURVE = ec.SECP256K1()
+_NO_POINT = "k256: the twin's published key is not a secp256k1 point"
 
 
 class EncryptionKey:
@@ -66,16 +67,30 @@ class EncryptionKey:
         return hashlib.sha256(self._key.exchange(ec.ECDH(), other)).digest()
 
     def new_nonce(self) -> bytes:
-        """For one message, sealed by `cipher_for`."""
+        """For one message, sealed by `cipher_to_seal`."""
         return self._random_bytes(NONCE_BYTES)
 
-    def cipher_for(self, other_public_key: bytes) -> AESGCM:
-        """The cipher of a pair of twins, for large payloads (`large_envelope`).
+    def cipher_to_seal(self, other_public_key: bytes) -> AESGCM:
+        """The cipher of a pair of twins; by itself for large payloads (`large_envelope`).
 
         Raises:
-            ValueError: the published key is no key.
+            CannotEncrypt: the published key is no key.
         """
-        return self._cipher(other_public_key)
+        try:
+            return self._cipher(other_public_key)
+        except ValueError:
+            raise CannotEncrypt(_NO_POINT) from None
+
+    def cipher_to_open(self, other_public_key: bytes) -> AESGCM:
+        """The same cipher, for what the other twin sealed.
+
+        Raises:
+            CannotDecrypt: the published key is no key.
+        """
+        try:
+            return self._cipher(other_public_key)
+        except ValueError:
+            raise CannotDecrypt(_NO_POINT) from None
 
     def seal(self, plain: bytes, other_public_key: bytes) -> bytes:
         """Encrypt for the holder of `other_public_key`.
@@ -86,11 +101,8 @@ class EncryptionKey:
         Raises:
             CannotEncrypt: the published key is no key.
         """
-        try:
-            cipher = self._cipher(other_public_key)
-        except ValueError:
-            raise CannotEncrypt("k256: the twin's published key is not a secp256k1 point") from None
-        nonce = self._random_bytes(NONCE_BYTES)
+        cipher = self.cipher_to_seal(other_public_key)
+        nonce = self.new_nonce()
         return nonce + cipher.encrypt(nonce, plain, None)
 
     def open(self, sealed: bytes, other_public_key: bytes) -> bytes:
@@ -99,10 +111,7 @@ class EncryptionKey:
         Raises:
             CannotDecrypt: with the text of spec rmb 3.6.
         """
-        try:
-            cipher = self._cipher(other_public_key)
-        except ValueError:
-            raise CannotDecrypt("k256: the twin's published key is not a secp256k1 point") from None
+        cipher = self.cipher_to_open(other_public_key)
         if len(sealed) < OVERHEAD_BYTES:
             raise CannotDecrypt("invalid cipher data")
         try:

@@ -45,7 +45,7 @@ def draft() -> Envelope:
 def test_others_can_read_it(pair: tuple[Identity, Identity], sealed: bool) -> None:
     """What is made here verifies and opens with the functions for all envelopes."""
     a, b = pair
-    cipher = a.encryption.cipher_for(b.encryption.public_key) if sealed else None
+    cipher = a.encryption.cipher_to_seal(b.encryption.public_key) if sealed else None
     data = seal_and_sign_large(draft(), PAYLOAD, a.signer, cipher, os.urandom(NONCE_BYTES), NOW_S)
     envelope = parse_envelope(data)
     verify_envelope(envelope, a.signer.account)
@@ -67,7 +67,7 @@ def test_it_reads_what_others_make(pair: tuple[Identity, Identity], sealed: bool
     verify_large(light, pieces.content, a.signer.account)
     assert pieces.number == (CIPHER_FIELD if sealed else PLAIN_FIELD)
     if sealed:
-        assert open_large(pieces.content, b.encryption.cipher_for(a.encryption.public_key)) == PAYLOAD
+        assert open_large(pieces.content, b.encryption.cipher_to_open(a.encryption.public_key)) == PAYLOAD
     else:
         assert pieces.content == PAYLOAD
 
@@ -75,7 +75,7 @@ def test_it_reads_what_others_make(pair: tuple[Identity, Identity], sealed: bool
 def test_what_was_changed_is_refused(pair: tuple[Identity, Identity]) -> None:
     """Another payload, another field, no signature: none verifies; a changed or short cipher does not open."""
     a, b = pair
-    cipher = a.encryption.cipher_for(b.encryption.public_key)
+    cipher = a.encryption.cipher_to_seal(b.encryption.public_key)
     data = seal_and_sign_large(draft(), PAYLOAD, a.signer, cipher, os.urandom(NONCE_BYTES), NOW_S)
     pieces = cut(data, PAYLOAD_FIELDS)
     assert pieces is not None
