@@ -5,13 +5,12 @@ import json
 import os
 import re
 import signal
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import aiohttp
 import pytest
-import pytest_asyncio
 from redis.asyncio import Redis
 
 from rmb_peer.cli import main
@@ -22,6 +21,7 @@ from rmb_peer.local.looking import span_text
 from rmb_peer.protocol.errors import BadRequest
 from tests.support.processes import Ended, exit_code, run_here, run_peer
 from tests.support.programs import Network, network
+from tests.support.shared_network import shared_network, tidy_network
 
 ED25519 = ("--key-type", "ed25519")
 PATIENCE_S = 60.0
@@ -39,18 +39,8 @@ def objects(ended: Ended) -> list[dict[str, Any]]:
     return [json.loads(line) for line in ended.out.splitlines()]
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def shared(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Network]:
-    """A relay and two gateways."""
-    async with network(tmp_path_factory.mktemp("network"), ED25519, ED25519) as made:
-        yield made
-
-
-@pytest_asyncio.fixture(loop_scope="module")
-async def net(shared: Network) -> AsyncIterator[Network]:
-    """The shared network, tidy."""
-    yield shared
-    await shared.tidy()
+shared = shared_network(ED25519, ED25519)
+net = tidy_network()
 
 
 @pytest.mark.asyncio(loop_scope="module")

@@ -6,14 +6,13 @@ One network serves all tests of this file. What a test kills it starts again.
 import asyncio
 import base64
 import os
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-import pytest_asyncio
 
 from tests.support.gateways import request_json, response_json
-from tests.support.programs import Network, network, payload, site
+from tests.support.programs import Network, payload, site
+from tests.support.shared_network import shared_network, tidy_network
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -24,19 +23,8 @@ WAYS = pytest.mark.parametrize(("one", "other"), [(0, 1), (1, 0)], ids=["rmb.2 t
 """Sites by number: both key types and both protocols of the link, each on either side."""
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def shared(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Network]:
-    """A relay and three gateways: two key types, two protocols."""
-    folder = tmp_path_factory.mktemp("network")
-    async with network(folder, SR25519, ED25519, ED25519, protocols=("rmb.2", "rmb.1", "rmb.2")) as made:
-        yield made
-
-
-@pytest_asyncio.fixture(loop_scope="module")
-async def net(shared: Network) -> AsyncIterator[Network]:
-    """The shared network, tidy."""
-    yield shared
-    await shared.tidy()
+shared = shared_network(SR25519, ED25519, ED25519, protocols=("rmb.2", "rmb.1", "rmb.2"))
+net = tidy_network()
 
 
 @WAYS

@@ -5,15 +5,14 @@ import base64
 import random
 import re
 from collections import Counter
-from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
-import pytest_asyncio
 
 from rmb_peer.local import keys
 from tests.support.gateways import request_json
-from tests.support.programs import GatewayProgram, Network, Site, network, new_secret
+from tests.support.programs import GatewayProgram, Network, Site, new_secret
+from tests.support.shared_network import shared_network, tidy_network
 
 ED25519 = ("--key-type", "ed25519")
 PATIENCE_S = 60.0
@@ -24,18 +23,8 @@ TWIN = re.compile("twin (?:id ')?([0-9]+)")
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def shared(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Network]:
-    """A relay and two gateways for all tests of this file."""
-    async with network(tmp_path_factory.mktemp("network"), ED25519, ED25519) as made:
-        yield made
-
-
-@pytest_asyncio.fixture(loop_scope="module")
-async def net(shared: Network) -> AsyncIterator[Network]:
-    """The shared network, tidy."""
-    yield shared
-    await shared.tidy()
+shared = shared_network(ED25519, ED25519)
+net = tidy_network()
 
 
 async def all_endings(place: Site, count: int) -> list[dict[str, Any]]:

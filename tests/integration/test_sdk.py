@@ -12,15 +12,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import pytest_asyncio
 from redis.asyncio import Redis
 
 from rmb_peer.local import keys
 from rmb_peer.sdk import Call, Client, DirectClient, RemoteError, Request
 from tests.support.processes import ROOT, Ended, background, environment
-from tests.support.programs import Network, network, new_secret
+from tests.support.programs import Network, new_secret
 from tests.support.requests import answered, entry, value
 from tests.support.services import valkey
+from tests.support.shared_network import shared_network, tidy_network
 
 EXAMPLES = ROOT / "examples"
 PATIENCE_S = 60
@@ -108,18 +108,8 @@ async def until_dead(redis: Any) -> None:
         await redis.delete(name)
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def shared(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Network]:
-    """A relay and two gateways for all tests of this file."""
-    async with network(tmp_path_factory.mktemp("network"), (), ()) as made:
-        yield made
-
-
-@pytest_asyncio.fixture(loop_scope="module")
-async def net(shared: Network) -> AsyncIterator[Network]:
-    """The shared network, tidy."""
-    yield shared
-    await shared.tidy()
+shared = shared_network((), ())
+net = tidy_network()
 
 
 @pytest.mark.asyncio(loop_scope="module")
